@@ -1,0 +1,2 @@
+//! roomcast
+pub mod realtime;

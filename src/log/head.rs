@@ -1,0 +1,141 @@
+//! The head: a small file beside the database that says how far the log had come.
+//!
+//! A cursor must never lie: if the log may have lost its end, positions that were handed out would be handed out a
+//! second time, and a client would silently miss what they mean now. So the log gets a new epoch, and old cursors are
+//! refused, whenever the database knows less than this file (restored from a copy), or the file is not there or speaks
+//! of another log (moved), or durability is `normal` and the last end was not a clean one (power may have failed).
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::realtime::cursor::{Cursor, Epoch, Position};
+use crate::store::{Db, Durability, OpenError};
+
+/// How the log begins after a start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    pub(super) epoch: Epoch,
+    pub(super) position: Position,
+    pub(super) trimmed: Position,
+}
+
+/// The open file. It is locked, which keeps a second server off the same database.
+#[derive(Debug)]
+pub(super) struct Head {
+    file: File,
+    epoch: Epoch,
+}
+
+impl Head {
+    /// Decides which epoch the log has, and notes it in the database and in the file.
+    pub(super) async fn open(db: &mut Db, database: &Path, durability: Durability) -> Result<(Self, Start), OpenError> {
+        let path = beside(database);
+        let failed = |source| OpenError::File { path: path.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(database.to_path_buf())),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let mut text = String::new();
+        // What cannot be read is as good as not there.
+        let _ = file.read_to_string(&mut text);
+        let noted = Noted::parse(&text);
+        let stored = |source| OpenError::Database { path: database.to_path_buf(), source };
+        let start = decide(db, noted, durability).await.map_err(stored)?;
+        let head = Self { file, epoch: start.epoch };
+        head.note(start.position, false).map_err(failed)?;
+        head.file.sync_all().map_err(failed)?;
+        Ok((head, start))
+    }
+
+    /// Notes how far the log has come, before anybody hears of it. The end of the process does not lose this; the end
+    /// of power may, but what is durable in the database is then further, and that is no loss.
+    pub(super) fn advance(&self, position: Position) {
+        if let Err(error) = self.note(position, false) {
+            tracing::warn!(%error, "the log's head file cannot be written; after a restart clients will reload their state");
+        }
+    }
+
+    /// Notes that nothing is missing.
+    pub(super) fn close(&self, position: Position) -> std::io::Result<()> {
+        self.note(position, true)?;
+        self.file.sync_all()
+    }
+
+    fn note(&self, position: Position, clean: bool) -> std::io::Result<()> {
+        // Always of one length, so that one write replaces the last.
+        let state = if clean { "clean" } else { "open " };
+        self.file.write_all_at(format!("{} {position:020} {state}\n", self.epoch).as_bytes(), 0)
+    }
+}
+
+/// What the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Noted {
+    cursor: Cursor,
+    clean: bool,
+}
+
+impl Noted {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_ascii_whitespace();
+        let epoch = words.next()?.parse().ok()?;
+        let position = words.next()?.parse().ok()?;
+        let clean = words.next()? == "clean";
+        Some(Self { cursor: Cursor { epoch, position }, clean })
+    }
+}
+
+async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sqlx::Result<Start> {
+    let last: Option<i64> = sqlx::query_scalar("select max(position) from events").fetch_one(&mut *db).await?;
+    let position = last.unwrap_or(0).cast_unsigned();
+    let known: Option<(String, i64)> =
+        sqlx::query_as("select epoch, trimmed from log_state where id = 1").fetch_optional(&mut *db).await?;
+    let known = known.and_then(|(epoch, trimmed)| Some((epoch.parse().ok()?, trimmed.cast_unsigned())));
+    if let (Some((epoch, trimmed)), Some(noted)) = (known, noted)
+        && noted.cursor.epoch == epoch
+        && noted.cursor.position <= position
+        && (noted.clean || durability == Durability::Full)
+    {
+        return Ok(Start { epoch, position, trimmed });
+    }
+    let epoch = Epoch(uuid::Uuid::new_v4().as_fields().0);
+    if known.is_some() {
+        tracing::warn!(%epoch, "the log may have lost its end; it has a new epoch, and clients will reload their state");
+    }
+    // Cursors of the new epoch begin here.
+    sqlx::query(
+        "insert into log_state (id, epoch, trimmed) values (1, $1, $2)
+         on conflict (id) do update set epoch = excluded.epoch, trimmed = excluded.trimmed",
+    )
+    .bind(epoch.to_string())
+    .bind(position.cast_signed())
+    .execute(&mut *db)
+    .await?;
+    Ok(Start { epoch, position, trimmed: position })
+}
+
+fn beside(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-head");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_note_is_no_note() {
+        let cursor = Cursor { epoch: Epoch(0xab), position: 7 };
+        assert_eq!(Noted::parse("000000ab 00000000000000000007 clean\n"), Some(Noted { cursor, clean: true }));
+        assert_eq!(Noted::parse("000000ab 00000000000000000007 open \n"), Some(Noted { cursor, clean: false }));
+        for text in ["", "000000ab", "000000ab 0000", "\0\0\0", "x 1 clean"] {
+            assert_eq!(Noted::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The log: every kept event, in the order of commits, each with its position.
+//!
+//! [`turn`] appends in the transaction of the change itself and publishes in the order of commits, [`read`] replays,
+//! [`head`] says whether old cursors can still be trusted, [`trim`] lets go of what is old.
+
+mod head;
+mod read;
+mod trim;
+mod turn;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use read::{Page, ReadError};
+pub use turn::{CommitError, Turn};
+
+use crate::realtime::cursor::Position;
+use crate::realtime::registry::Limits;
+use crate::realtime::{Cursor, Event, Registry};
+use crate::store::{Durability, OpenError, Store};
+use head::Head;
+use turn::Writer;
+
+/// Connections that only replays use, so that a thousand clients who come back together do not hold up requests.
+const REPLAY_READERS: u32 = 2;
+
+/// The ordered record of kept events. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Log(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Arc<Registry>,
+    readers: SqlitePool,
+    writer: Arc<Writer>,
+    trimmed: AtomicU64,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Log {
+    /// Opens the log of a store, with the registry that what is appended is published to.
+    ///
+    /// # Errors
+    /// When the store does not work, or another process has its log open.
+    pub async fn open(store: &Store, durability: Durability, limits: Limits) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Database { path: store.path().to_path_buf(), source };
+        let mut db = store.writer().await?;
+        let (head, start) = Head::open(&mut db, store.path(), durability).await?;
+        let registry = Arc::new(Registry::new(start.epoch, start.position, limits));
+        let writer = Arc::new(Writer::new(db, head, start.position, Arc::clone(&registry)));
+        let readers = store.another_pool(REPLAY_READERS);
+        sqlx::query("select 1").execute(&readers).await.map_err(failed)?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let inner = Inner { registry, readers, writer, trimmed: AtomicU64::new(start.trimmed), tasks, stop };
+        let log = Self(Arc::new(inner));
+        log.0.tasks.spawn(Arc::clone(&log.0.writer).commit_turns(log.0.stop.clone()));
+        Ok(log)
+    }
+
+    /// The registry that this log publishes to.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.0.registry
+    }
+
+    /// Appends one event that belongs to no other change, and publishes it.
+    ///
+    /// # Errors
+    /// When it could not be kept; then nobody has seen it.
+    pub async fn append(&self, event: Event) -> Result<Cursor, CommitError> {
+        self.begin().await?.commit(vec![event]).await
+    }
+
+    /// Waits for a turn to write.
+    ///
+    /// # Errors
+    /// When none comes in 5 seconds, or the log is closed or broken.
+    pub async fn begin(&self) -> Result<Turn, CommitError> {
+        Turn::begin(&self.0.writer, &self.0.tasks).await
+    }
+
+    /// Everything up to here is gone.
+    fn trimmed(&self) -> Position {
+        self.0.trimmed.load(Ordering::Acquire)
+    }
+
+    /// Deletes events older than `retention` from time to time, until the log is closed.
+    pub fn trim_after(&self, retention: Duration) {
+        self.0.tasks.spawn(trim::run(self.clone(), retention, self.0.stop.clone()));
+    }
+
+    /// Commits what waits and closes the database, so that the next start knows that nothing was lost.
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+    }
+}

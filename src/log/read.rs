@@ -1,0 +1,147 @@
+//! Reading the log: whether a cursor can be resumed from, and what came after it, a page at a time.
+
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt;
+use sqlx::{QueryBuilder, Row};
+
+use super::Log;
+use crate::realtime::cursor::Position;
+use crate::realtime::registry::Membership;
+use crate::realtime::{Channel, Cursor, Data, Event, Origin, SocketId, UserId};
+use crate::store::from_millis;
+
+/// Positions that one page looks through, so that a page costs little however rare the events are.
+const WINDOW: u64 = 4_096;
+/// Events in one page.
+const PAGE_EVENTS: usize = 256;
+/// Bytes of data in one page, but for the last event's.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// Events of one stretch of the log, in order.
+#[derive(Debug)]
+pub struct Page {
+    /// Each with the channel under which its reader gets it.
+    pub events: Vec<(Event, Channel)>,
+    /// Everything up to here has been looked at.
+    pub at: Position,
+}
+
+/// Why a page could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Events after the asked position have been deleted meanwhile.
+    #[error("the log no longer reaches back that far")]
+    Trimmed,
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Log {
+    /// Whether everything after a cursor can still be had by a user in these channels: the log reaches back that far,
+    /// it is the same log, and the user's access to none of them was interrupted since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn covers(
+        &self,
+        cursor: Cursor,
+        user: Option<&UserId>,
+        channels: impl IntoIterator<Item = &Channel>,
+    ) -> sqlx::Result<bool> {
+        let last = self.registry().cursor();
+        if cursor.epoch != last.epoch || cursor.position > last.position || cursor.position < self.trimmed() {
+            return Ok(false);
+        }
+        let Some(user) = user else { return Ok(true) };
+        let mut query = QueryBuilder::new("select 1 from withdrawals where user_id = ");
+        query.push_bind(user.as_str().to_owned()).push(" and position > ").push_bind(cursor.position.cast_signed());
+        query.push(" and channel in ('*'");
+        for channel in channels {
+            query.push(", ").push_bind(channel.as_str().to_owned());
+        }
+        query.push(") limit 1");
+        Ok(query.build().fetch_optional(&self.0.readers).await?.is_none())
+    }
+
+    /// The next events after a position, up to another one, that a connection with these channels may see.
+    ///
+    /// # Errors
+    /// When the log no longer reaches back that far, or the database fails.
+    pub async fn page(
+        &self,
+        channels: &[(Channel, Membership)],
+        after: Position,
+        upto: Position,
+        user: Option<&UserId>,
+        socket: SocketId,
+    ) -> Result<Page, ReadError> {
+        let mut page = Page { events: Vec::new(), at: upto.min(after + WINDOW) };
+        if page.at > after && !channels.is_empty() {
+            let memberships: HashMap<&Channel, &Membership> = channels.iter().map(|(name, how)| (name, how)).collect();
+            let mut query = select(channels, after, page.at);
+            let mut rows = query.build().persistent(false).fetch(&self.0.readers);
+            let (mut last, mut bytes) = (after, 0);
+            while let Some(row) = rows.try_next().await? {
+                let event = event(&row)?;
+                let position = event.position.unwrap_or(last);
+                // One row for each of the connection's channels; they stand together.
+                if position == last {
+                    continue;
+                }
+                if page.events.len() >= PAGE_EVENTS || bytes >= PAGE_BYTES {
+                    page.at = last;
+                    break;
+                }
+                last = position;
+                let allowed = |channel: &&Channel| memberships.get(channel).is_some_and(|how| position > how.since);
+                if let Some(channel) = event.channels.iter().find(allowed).cloned()
+                    && !event.leaves_out(user, socket)
+                {
+                    bytes += event.data.as_str().len();
+                    page.events.push((event, channel));
+                }
+            }
+        }
+        // Looked at last: what was deleted while we read would be missing above.
+        if after < self.trimmed() { Err(ReadError::Trimmed) } else { Ok(page) }
+    }
+}
+
+fn select(channels: &[(Channel, Membership)], after: Position, upto: Position) -> QueryBuilder<sqlx::Sqlite> {
+    let mut query = QueryBuilder::new(
+        "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.time
+         from event_channels c join events e on e.position = c.position where c.position > ",
+    );
+    query.push_bind(after.cast_signed()).push(" and c.position <= ").push_bind(upto.cast_signed());
+    query.push(" and c.channel in (");
+    let mut names = query.separated(", ");
+    for (channel, _) in channels {
+        names.push_bind(channel.as_str().to_owned());
+    }
+    query.push(") order by c.position");
+    query
+}
+
+fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
+    let broken = |what: &str| sqlx::Error::Decode(format!("the log has an event with a broken {what}").into());
+    let names: Vec<String> =
+        serde_json::from_str(row.try_get("channels")?).map_err(|_| broken("list of channels"))?;
+    let channels: Result<Vec<Channel>, _> = names.iter().map(|name| name.parse()).collect();
+    let origin = match (row.try_get::<Option<&str>, _>("origin_user")?, row.try_get::<Option<&str>, _>("origin_socket")?) {
+        (Some(user), Some(socket)) => Some(Origin {
+            user: UserId::parse(user).map_err(|_| broken("origin"))?,
+            socket: SocketId::parse(socket).ok_or_else(|| broken("origin"))?,
+        }),
+        _ => None,
+    };
+    Ok(Event {
+        channels: channels.map_err(|_| broken("channel"))?.into(),
+        name: row.try_get::<&str, _>("name")?.parse().map_err(|_| broken("name"))?,
+        data: Data::stored(row.try_get("data")?),
+        origin,
+        time: from_millis(row.try_get("time")?),
+        position: Some(row.try_get::<i64, _>("position")?.cast_unsigned()),
+    })
+}

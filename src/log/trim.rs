@@ -1,0 +1,67 @@
+//! Retention: events older than the log is to reach are deleted, a few at a time.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::{CommitError, Log};
+use crate::store::to_millis;
+
+/// Events deleted in one turn, so that nobody waits long for theirs.
+const AT_ONCE: i64 = 500;
+
+/// Trims until the log is closed.
+pub(super) async fn run(log: Log, retention: Duration, stop: CancellationToken) {
+    let pause = (retention / 10).clamp(Duration::from_millis(100), Duration::from_secs(60));
+    while !stop.is_cancelled() {
+        match trim(&log, retention).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "old events could not be deleted; it is tried again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Deletes the oldest events that are old enough; true when there may be more. The last event always stays, because
+/// the log's position is read off it.
+async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
+    let cut = to_millis(OffsetDateTime::now_utc() - retention);
+    let rows: Vec<(i64, i64, String)> = sqlx::query_as(
+        "select position, time, channels from events
+         where position < (select max(position) from events) order by position limit $1",
+    )
+    .bind(AT_ONCE)
+    .fetch_all(&log.0.readers)
+    .await?;
+    // Times may go back when somebody sets the clock; positions never do.
+    let old: Vec<_> = rows.iter().take_while(|(_, time, _)| *time < cut).collect();
+    let Some((last, ..)) = old.last() else { return Ok(false) };
+    let channels: BTreeSet<String> =
+        old.iter().flat_map(|(.., names)| serde_json::from_str::<Vec<String>>(names).unwrap_or_default()).collect();
+    let mut turn = log.begin().await?;
+    for channel in channels {
+        sqlx::query("delete from event_channels where channel = $1 and position <= $2")
+            .bind(channel)
+            .bind(last)
+            .execute(turn.db())
+            .await?;
+    }
+    for statement in [
+        "delete from events where position <= $1",
+        "delete from withdrawals where position <= $1",
+        "update log_state set trimmed = $1 where id = 1 and trimmed < $1",
+    ] {
+        sqlx::query(statement).bind(last).execute(turn.db()).await?;
+    }
+    // Noted before readers can miss anything: whoever reads across this finds out.
+    log.0.trimmed.fetch_max(last.cast_unsigned(), Ordering::AcqRel);
+    turn.commit(Vec::new()).await?;
+    Ok(old.len() as i64 == AT_ONCE)
+}

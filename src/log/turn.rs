@@ -1,0 +1,286 @@
+//! Turns: writing one change and its events, one after another, and committing those that came together at once.
+//!
+//! SQLite has one writer, so the order of turns is the order of the log. Each turn is a savepoint, so that one that
+//! fails takes nothing with it. The committer waits in the same fair queue as the turns: when it is its turn, all who
+//! were before it share one commit, and one wait for the disk. It then publishes them, in order, before anybody else
+//! can write.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sqlx::{Connection, Executor, QueryBuilder};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::head::Head;
+use crate::realtime::cursor::Position;
+use crate::realtime::registry::Move;
+use crate::realtime::{Cursor, Event, Registry};
+use crate::store::{Db, to_millis};
+
+/// How long a change waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a change was not kept. Nobody has seen anything of it.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Too many wait before it.
+    #[error("the log is busy")]
+    Busy,
+    /// The log is closed.
+    #[error("the log is closed")]
+    Closed,
+    /// The database refused it.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database refused the commit of several changes, this one among them.
+    #[error("the database failed to commit")]
+    NotCommitted,
+}
+
+/// The one connection that writes, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    turns: Arc<Semaphore>,
+    open: Mutex<Option<Open>>,
+    /// There is something to commit.
+    finished: Notify,
+    registry: Arc<Registry>,
+}
+
+/// What whoever has the turn may use.
+#[derive(Debug)]
+struct Open {
+    db: Db,
+    head: Head,
+    /// A transaction is open.
+    begun: bool,
+    /// A turn was begun and never finished: its savepoint has to be rolled back.
+    unfinished: bool,
+    committed: Position,
+    appended: Position,
+    pending: Vec<Pending>,
+}
+
+/// A finished turn that waits for the commit.
+#[derive(Debug)]
+struct Pending {
+    events: Vec<Event>,
+    moves: Vec<Move>,
+    committed: oneshot::Sender<()>,
+}
+
+/// The right to write one change. Dropping it without [`Turn::commit`] rolls it back.
+#[derive(Debug)]
+pub struct Turn {
+    /// Always there, until it is given back on drop.
+    open: Option<Open>,
+    writer: Arc<Writer>,
+    tasks: TaskTracker,
+    moves: Vec<Move>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    pub(super) async fn begin(writer: &Arc<Writer>, tasks: &TaskTracker) -> Result<Self, CommitError> {
+        let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&writer.turns).acquire_owned());
+        let permit = waiting.await.map_err(|_| CommitError::Busy)?.map_err(|_| CommitError::Closed)?;
+        let open = writer.open.lock().unwrap().take();
+        let (writer, moves) = (Arc::clone(writer), Vec::new());
+        let mut turn = Self { open, writer, tasks: tasks.clone(), moves, _permit: permit };
+        // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
+        let prepared = tasks.spawn(async move {
+            let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
+            open.begin_turn().await?;
+            Ok(turn)
+        });
+        prepared.await.map_err(|_| CommitError::Closed)?
+    }
+
+    /// The connection to change rows with, inside the transaction.
+    pub fn db(&mut self) -> &mut Db {
+        &mut self.open_mut().db
+    }
+
+    /// The position that the first event of this change will have.
+    pub fn position(&mut self) -> Position {
+        self.open_mut().appended + 1
+    }
+
+    /// Notes what the change means for connections that are there; it happens when the change does.
+    pub fn moves(&mut self, moves: impl IntoIterator<Item = Move>) {
+        self.moves.extend(moves);
+    }
+
+    /// Appends the change's events and keeps all of it, or nothing. Returns the position of the last event once the
+    /// disk has it and it has been published; without events, the log's position.
+    ///
+    /// # Errors
+    /// When it could not be kept.
+    pub async fn commit(mut self, events: Vec<Event>) -> Result<Cursor, CommitError> {
+        // In a task of its own: a client that hangs up now gets both the change and its events, or neither.
+        let tasks = self.tasks.clone();
+        let kept = tasks.spawn(async move {
+            let (sender, committed) = oneshot::channel();
+            let moves = std::mem::take(&mut self.moves);
+            let open = self.open_mut();
+            let events = open.end_turn(events).await?;
+            open.pending.push(Pending { events, moves, committed: sender });
+            let (position, writer) = (open.appended, Arc::clone(&self.writer));
+            drop(self);
+            writer.finished.notify_one();
+            committed.await.map_err(|_| CommitError::NotCommitted)?;
+            Ok(writer.registry.cursor_at(position))
+        });
+        kept.await.map_err(|_| CommitError::Closed)?
+    }
+
+    fn open_mut(&mut self) -> &mut Open {
+        self.open.as_mut().expect("a turn has the writer until it is dropped")
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Before the permit goes: whoever has the next turn finds the writer in its place.
+        *self.writer.open.lock().unwrap() = self.open.take();
+    }
+}
+
+impl Open {
+    async fn begin_turn(&mut self) -> sqlx::Result<()> {
+        self.roll_back_unfinished().await?;
+        if !self.begun {
+            self.db.execute("begin immediate").await?;
+            self.begun = true;
+        }
+        self.unfinished = true;
+        self.db.execute("savepoint turn").await?;
+        Ok(())
+    }
+
+    async fn end_turn(&mut self, events: Vec<Event>) -> sqlx::Result<Vec<Event>> {
+        let events = append(&mut self.db, self.appended, events).await?;
+        self.db.execute("release turn").await?;
+        self.unfinished = false;
+        self.appended += events.len() as u64;
+        Ok(events)
+    }
+
+    async fn roll_back_unfinished(&mut self) -> sqlx::Result<()> {
+        if self.unfinished {
+            self.db.execute("rollback to turn").await?;
+            self.db.execute("release turn").await?;
+            self.unfinished = false;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> sqlx::Result<()> {
+        self.roll_back_unfinished().await?;
+        self.db.execute("commit").await?;
+        Ok(())
+    }
+
+    /// Leaves no transaction open, whatever state it is in.
+    async fn reset(&mut self) {
+        // Fails where the database has already rolled back by itself, which is as good.
+        let _ = self.db.execute("rollback").await;
+        (self.begun, self.unfinished, self.appended) = (false, false, self.committed);
+        self.pending.clear();
+    }
+}
+
+impl Writer {
+    pub(super) fn new(db: Db, head: Head, position: Position, registry: Arc<Registry>) -> Self {
+        let (committed, appended) = (position, position);
+        let open = Open { db, head, begun: false, unfinished: false, committed, appended, pending: Vec::new() };
+        let turns = Arc::new(Semaphore::new(1));
+        Self { turns, open: Mutex::new(Some(open)), finished: Notify::new(), registry }
+    }
+
+    /// The committer: commits and publishes what has been finished, until it is stopped and nothing is left.
+    pub(super) async fn commit_turns(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = self.finished.notified() => self.commit_finished().await,
+                () = stop.cancelled() => {}
+            }
+        }
+        self.commit_finished().await;
+    }
+
+    async fn commit_finished(&self) {
+        let Ok(_permit) = self.turns.acquire().await else { return };
+        let Some(mut open) = self.open.lock().unwrap().take() else { return };
+        if open.begun {
+            match open.commit().await {
+                Ok(()) => {
+                    (open.begun, open.committed) = (false, open.appended);
+                    open.head.advance(open.committed);
+                    for pending in open.pending.drain(..) {
+                        self.registry.commit(&pending.events, &pending.moves);
+                        // Whoever asked may have gone; the change stays.
+                        let _ = pending.committed.send(());
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, changes = open.pending.len(), "the database failed to commit");
+                    open.reset().await;
+                }
+            }
+        }
+        *self.open.lock().unwrap() = Some(open);
+    }
+
+    /// Closes the database. Turns that come later are refused.
+    pub(super) async fn close(&self) {
+        let Ok(permit) = self.turns.acquire().await else { return };
+        permit.forget();
+        self.turns.close();
+        let Some(mut open) = self.open.lock().unwrap().take() else { return };
+        let closed = async {
+            if open.begun {
+                open.reset().await;
+            }
+            open.db.execute("pragma wal_checkpoint(truncate)").await?;
+            open.head.close(open.committed)?;
+            open.db.close().await
+        };
+        if let Err(error) = closed.await {
+            tracing::warn!(%error, "the database did not close cleanly");
+        }
+    }
+}
+
+/// Inserts events behind the last position, and tells each where it stands.
+async fn append(db: &mut Db, last: Position, mut events: Vec<Event>) -> sqlx::Result<Vec<Event>> {
+    if events.is_empty() {
+        return Ok(events);
+    }
+    for (event, position) in events.iter_mut().zip(last + 1..) {
+        event.position = Some(position);
+    }
+    let mut rows =
+        QueryBuilder::new("insert into events (position, name, data, channels, origin_user, origin_socket, time) ");
+    rows.push_values(&events, |mut row, event| {
+        let names: Vec<_> = event.channels.iter().map(|channel| channel.as_str()).collect();
+        row.push_bind(event.position.map(Position::cast_signed))
+            .push_bind(event.name.as_str().to_owned())
+            .push_bind(event.data.as_str().to_owned())
+            .push_bind(serde_json::Value::from(names).to_string())
+            .push_bind(event.origin.as_ref().map(|origin| origin.user.as_str().to_owned()))
+            .push_bind(event.origin.as_ref().map(|origin| origin.socket.to_string()))
+            .push_bind(to_millis(event.time));
+    });
+    rows.build().execute(&mut *db).await?;
+    let mut channels = QueryBuilder::new("insert into event_channels (channel, position) ");
+    let pairs = events.iter().flat_map(|event| event.channels.iter().map(move |channel| (channel, event.position)));
+    channels.push_values(pairs, |mut row, (channel, position)| {
+        row.push_bind(channel.as_str().to_owned()).push_bind(position.map(Position::cast_signed));
+    });
+    // The same channel named twice is the same as once.
+    channels.push(" on conflict do nothing").build().execute(&mut *db).await?;
+    Ok(events)
+}

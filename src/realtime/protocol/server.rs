@@ -1,0 +1,249 @@
+//! Frames to a client: encoded once for each transport, and shared by all who receive them.
+
+use std::fmt::{self, Write};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::FormatItem;
+use time::macros::format_description;
+
+use super::{CommandId, ErrorCode, Rejection};
+use crate::realtime::{Channel, Close, Cursor, Event, SocketId, User};
+
+const RFC3339_MILLIS: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// A time as it goes over the wire: RFC 3339, UTC, milliseconds.
+pub fn timestamp(time: OffsetDateTime) -> String {
+    // The format has no part that a UTC time lacks.
+    time.to_offset(time::UtcOffset::UTC).format(RFC3339_MILLIS).unwrap_or_default()
+}
+
+/// One frame to a client. Cheap to clone.
+#[derive(Clone)]
+pub struct Frame(Arc<Encoded>);
+
+struct Encoded {
+    json: Bytes,
+    /// What SSE calls it: the event's name, or the frame's type where it has none.
+    name: Box<str>,
+    cursor: Option<Cursor>,
+    retry: Option<u64>,
+    /// Where in `json` the event's own data stands; empty for other frames.
+    data: Range<usize>,
+    sse: OnceLock<Bytes>,
+    sse_data: OnceLock<Bytes>,
+}
+
+/// What the first frame of a connection says.
+#[derive(Debug)]
+pub struct Welcome<'a> {
+    /// The connection's socket id.
+    pub socket: SocketId,
+    /// Who it belongs to; a guest is nobody.
+    pub user: Option<&'a User>,
+    /// The channels it is in.
+    pub channels: &'a [Channel],
+    /// From where on it gets everything.
+    pub cursor: Cursor,
+    /// Whether it gets what it missed; absent where it did not ask.
+    pub recovered: Option<bool>,
+    /// Seconds of silence after which a heartbeat comes.
+    pub heartbeat: u64,
+}
+
+impl Frame {
+    /// An event, as it reaches the members of one of its channels.
+    pub fn event(event: &Event, channel: &Channel, cursor: Option<Cursor>) -> Self {
+        // Channel and event names have no character that JSON escapes, and the data is JSON already.
+        let mut json = String::with_capacity(160 + event.data.as_str().len());
+        json.push_str(r#"{"type":"event","channel":""#);
+        json.push_str(channel.as_str());
+        json.push_str(r#"","event":""#);
+        json.push_str(event.name.as_str());
+        json.push_str(r#"","data":"#);
+        let start = json.len();
+        json.push_str(event.data.as_str());
+        let data = start..json.len();
+        if let Some(cursor) = cursor {
+            let _ = write!(json, r#","cursor":"{cursor}""#);
+        }
+        let _ = write!(json, r#","time":"{}"}}"#, timestamp(event.time));
+        Self::new(json, event.name.as_str(), cursor, None, data)
+    }
+
+    /// The first frame of every connection.
+    pub fn welcome(welcome: &Welcome<'_>) -> Self {
+        let mut value = json!({
+            "type": "welcome",
+            "socket": welcome.socket,
+            "user": welcome.user,
+            "channels": welcome.channels,
+            "cursor": welcome.cursor,
+            "heartbeat": welcome.heartbeat,
+        });
+        if let Some(recovered) = welcome.recovered {
+            value["recovered"] = recovered.into();
+        }
+        Self::new(value.to_string(), "welcome", Some(welcome.cursor), None, 0..0)
+    }
+
+    /// Says that the connection lives, and how far the log has been looked through for it.
+    pub fn heartbeat(cursor: Cursor) -> Self {
+        let time = timestamp(OffsetDateTime::now_utc());
+        let json = format!(r#"{{"type":"heartbeat","cursor":"{cursor}","time":"{time}"}}"#);
+        Self::new(json, "heartbeat", Some(cursor), None, 0..0)
+    }
+
+    /// The answer to a command that was carried out: `fields` beside `type` and `id`.
+    pub fn ack(id: Option<&CommandId>, fields: &[(&str, &str)]) -> Self {
+        let mut json = String::from(r#"{"type":"ack""#);
+        if let Some(id) = id {
+            let _ = write!(json, r#","id":{}"#, id.as_json());
+        }
+        for (name, value) in fields {
+            let _ = write!(json, r#","{name}":{value}"#);
+        }
+        json.push('}');
+        Self::new(json, "ack", None, None, 0..0)
+    }
+
+    /// The answer to a command that was not carried out.
+    pub fn error(id: Option<&CommandId>, code: ErrorCode, message: &str) -> Self {
+        let message = serde_json::Value::from(message);
+        let id = id.map(|id| format!(r#""id":{},"#, id.as_json())).unwrap_or_default();
+        let json = format!(r#"{{"type":"error",{id}"code":"{}","message":{message}}}"#, code.word());
+        Self::new(json, "error", None, None, 0..0)
+    }
+
+    /// The answer to a frame that could not be read.
+    pub fn rejection(rejection: &Rejection) -> Self {
+        Self::error(rejection.id.as_ref(), rejection.code, &rejection.message)
+    }
+
+    /// The last frame: why the connection ends, and in how many milliseconds to come back.
+    pub fn disconnect(close: Close, retry: u64) -> Self {
+        let mut value = json!({
+            "type": "disconnect",
+            "code": close.word(),
+            "message": close.message(),
+            "reconnect": close.reconnect(),
+        });
+        let retry = close.reconnect().then_some(retry);
+        if let Some(retry) = retry {
+            value["retry"] = retry.into();
+        }
+        Self::new(value.to_string(), "disconnect", None, retry, 0..0)
+    }
+
+    /// The refusal of an event stream that may come back later (limits, draining): 200 and this one event.
+    pub fn refusal(code: ErrorCode, message: &str, retry: u64) -> Self {
+        let value = json!({"type": "disconnect", "code": code.word(), "message": message, "reconnect": true, "retry": retry});
+        Self::new(value.to_string(), "disconnect", None, Some(retry), 0..0)
+    }
+
+    fn new(json: String, name: &str, cursor: Option<Cursor>, retry: Option<u64>, data: Range<usize>) -> Self {
+        let (sse, sse_data) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Encoded { json: json.into(), name: name.into(), cursor, retry, data, sse, sse_data }))
+    }
+
+    /// The JSON text: the payload of a WebSocket text frame.
+    pub fn json(&self) -> &Bytes {
+        &self.0.json
+    }
+
+    /// The cursor that a client which has received this frame resumes from.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.0.cursor
+    }
+
+    /// The block of an event stream (HTML section 9.2), with the whole frame as its data.
+    pub fn sse(&self) -> &Bytes {
+        self.0.sse.get_or_init(|| self.block(&[self.text()]))
+    }
+
+    /// The block of an event stream for pages that know nothing of our frames: an event's data alone, a string as plain text.
+    pub fn sse_data(&self) -> &Bytes {
+        let data = &self.text()[self.0.data.clone()];
+        if data.is_empty() {
+            return self.sse();
+        }
+        self.0.sse_data.get_or_init(|| match serde_json::from_str::<String>(data) {
+            Ok(text) => self.block(&lines(&text)),
+            Err(_) => self.block(&[data]),
+        })
+    }
+
+    fn text(&self) -> &str {
+        // Made from a String in `new`.
+        std::str::from_utf8(&self.0.json).unwrap_or_default()
+    }
+
+    fn block(&self, data: &[&str]) -> Bytes {
+        let mut block = String::with_capacity(self.0.json.len() + 64);
+        if let Some(retry) = self.0.retry {
+            let _ = writeln!(block, "retry: {retry}");
+        }
+        let _ = writeln!(block, "event: {}", self.0.name);
+        if let Some(cursor) = self.0.cursor {
+            let _ = writeln!(block, "id: {cursor}");
+        }
+        for line in data {
+            let _ = writeln!(block, "data: {line}");
+        }
+        block.push('\n');
+        block.into()
+    }
+}
+
+/// An event stream ends a line at CR, LF and CRLF alike; each becomes a `data:` line of its own, and arrives as LF.
+fn lines(text: &str) -> Vec<&str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r')).collect()
+}
+
+impl fmt::Debug for Frame {
+    /// Never the content: it may be anybody's secret, and ends up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({}, {} bytes)", self.0.name, self.0.json.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realtime::Data;
+    use crate::realtime::cursor::Epoch;
+
+    fn event(data: &str) -> Frame {
+        let channel: Channel = "document:42".parse().unwrap();
+        let event = Event {
+            channels: [channel.clone()].into(),
+            name: "note".parse().unwrap(),
+            data: Data::parse(data).unwrap(),
+            origin: None,
+            time: OffsetDateTime::from_unix_timestamp(1_763_700_011).unwrap(),
+            position: Some(7),
+        };
+        Frame::event(&event, &channel, Some(Cursor { epoch: Epoch(0x5f3a_9c21), position: 7 }))
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_json_and_one_block_of_sse() {
+        let json = r#"{"type":"event","channel":"document:42","event":"note","data":{"a":1},"cursor":"5f3a9c21-7","time":"2025-11-21T04:40:11.000Z"}"#;
+        let frame = event(r#"{"a": 1}"#);
+        assert_eq!(frame.json(), json);
+        assert_eq!(frame.sse(), &format!("event: note\nid: 5f3a9c21-7\ndata: {json}\n\n"));
+        assert_eq!(frame.sse_data(), "event: note\nid: 5f3a9c21-7\ndata: {\"a\":1}\n\n");
+    }
+
+    #[test]
+    fn a_string_cannot_break_out_of_its_block() {
+        let frame = event(r#""one\r\ntwo\rdata: x\n\nid: 9\n:""#);
+        let expected = "event: note\nid: 5f3a9c21-7\ndata: one\ndata: two\ndata: data: x\ndata: \ndata: id: 9\ndata: :\n\n";
+        assert_eq!(frame.sse_data(), expected);
+        assert_eq!(event("\"\"").sse_data(), "event: note\nid: 5f3a9c21-7\ndata: \n\n");
+    }
+}

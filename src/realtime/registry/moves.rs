@@ -1,0 +1,121 @@
+//! Moves: what a change in the store means for connections that are there already.
+
+use super::{Access, Membership, State};
+use crate::realtime::channel::Kind;
+use crate::realtime::connection::{ConnectionId, SessionKey};
+use crate::realtime::{Channel, Close, UserId};
+
+/// One consequence of a change, applied at the change's own position in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Move {
+    /// The user belongs to a channel from now on that the server joins everybody to: its connections are in.
+    Enter {
+        /// Who.
+        user: UserId,
+        /// Where.
+        channel: Channel,
+        /// With which right.
+        access: Access,
+    },
+    /// What the user may do in a channel has changed: with nothing left its connections are out of it, and of its presence.
+    Change {
+        /// Who.
+        user: UserId,
+        /// Where.
+        channel: Channel,
+        /// What is left; administrators keep all.
+        access: Option<Access>,
+    },
+    /// The channel is no more: everybody is out, after they have heard of it.
+    Dissolve {
+        /// Which.
+        channel: Channel,
+    },
+    /// A login has ended: its connections are closed.
+    EndSession {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        session: SessionKey,
+    },
+    /// So much has changed for the user that its connections have to come anew.
+    Restart {
+        /// Who.
+        user: UserId,
+    },
+}
+
+impl State {
+    /// What holds before the change's own events are delivered.
+    pub(super) fn before(&mut self, change: &Move) {
+        match change {
+            Move::Enter { user, channel, access } => {
+                let membership = Membership { since: self.position, ..Membership::automatic(*access) };
+                for id in self.connections_of(user) {
+                    let Some(entry) = self.connections.get_mut(&id) else { continue };
+                    entry.channels.entry(channel.clone()).or_insert(membership);
+                    let connection = entry.connection.clone();
+                    self.enter(channel, &connection);
+                }
+            }
+            Move::Change { user, channel, access } => {
+                self.access_version += 1;
+                for id in self.connections_of(user) {
+                    match access {
+                        Some(access) => self.set_access(id, channel, *access),
+                        None => {
+                            self.remove(id, channel);
+                            self.remove(id, &channel.presence());
+                        }
+                    }
+                }
+            }
+            Move::EndSession { user, session } => {
+                self.access_version += 1;
+                self.close(user, Close::SessionEnded, |held| held == Some(session));
+            }
+            Move::Restart { user } => {
+                self.access_version += 1;
+                self.close(user, Close::Restart, |_| true);
+            }
+            Move::Dissolve { .. } => self.access_version += 1,
+        }
+    }
+
+    /// What holds after they are delivered.
+    pub(super) fn after(&mut self, change: &Move) {
+        if let Move::Dissolve { channel } = change {
+            for channel in [channel, &channel.presence()] {
+                let members = self.rooms.get(channel).map(|room| room.members.keys().copied().collect());
+                for id in members.unwrap_or_else(Vec::new) {
+                    self.remove(id, channel);
+                }
+            }
+        }
+    }
+
+    fn connections_of(&self, user: &UserId) -> Vec<ConnectionId> {
+        self.own(user).map(|connection| connection.id).collect()
+    }
+
+    fn set_access(&mut self, id: ConnectionId, channel: &Channel, access: Access) {
+        let entry = self.connections.get_mut(&id);
+        if let Some(membership) = entry.and_then(|entry| entry.channels.get_mut(channel)) {
+            membership.access = access;
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId, channel: &Channel) {
+        debug_assert!(!matches!(channel.kind(), Kind::User(_)), "a connection never leaves its user's room");
+        let entry = self.connections.get_mut(&id);
+        if entry.is_some_and(|entry| entry.channels.remove(channel).is_some()) {
+            self.exit(channel, id);
+        }
+    }
+
+    fn close(&self, user: &UserId, close: Close, which: impl Fn(Option<&SessionKey>) -> bool) {
+        for connection in self.own(user).filter(|connection| which(connection.session.as_ref())) {
+            connection.outbox.close(close);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Publishing: from an event to the outboxes of all who are in its rooms.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Move, Registry, State};
+use crate::realtime::channel::Kind;
+use crate::realtime::connection::{Connection, ConnectionId, SocketId};
+use crate::realtime::protocol::Frame;
+use crate::realtime::{Channel, Event};
+
+impl Registry {
+    /// Delivers a volatile event to whoever is there.
+    pub fn publish(&self, event: &Event) {
+        self.deliver(&self.state.lock().unwrap(), event);
+    }
+
+    /// Delivers what one change has put into the log, and follows it: who lost access is out before, and who is new is
+    /// in before. The caller calls this in the order of the log.
+    pub fn commit(&self, events: &[Event], moves: &[Move]) {
+        let mut state = self.state.lock().unwrap();
+        for change in moves {
+            state.before(change);
+        }
+        for event in events {
+            self.deliver(&state, event);
+            if let Some(position) = event.position {
+                state.position = position;
+            }
+        }
+        for change in moves {
+            state.after(change);
+        }
+    }
+
+    fn deliver(&self, state: &State, event: &Event) {
+        let cursor = event.position.map(|position| self.cursor_at(position));
+        // With one channel nobody can be reached twice, and nothing is allocated to find that out.
+        let mut reached = (event.channels.len() > 1).then(HashSet::new);
+        for channel in event.channels.iter() {
+            let mut frame = None;
+            state.for_each_member(channel, |connection| {
+                if !takes(connection, event) || !first_time(reached.as_mut(), connection.id) {
+                    return;
+                }
+                let frame = frame.get_or_insert_with(|| Frame::event(event, channel, cursor));
+                connection.outbox.push(frame.clone());
+            });
+        }
+    }
+}
+
+/// Whether an event goes into a connection's outbox now. A connection that is not live finds kept ones in the log.
+fn takes(connection: &Connection, event: &Event) -> bool {
+    (event.position.is_none() || connection.is_live()) && !event.leaves_out(connection.user_id(), connection.socket)
+}
+
+fn first_time(reached: Option<&mut HashSet<ConnectionId>>, id: ConnectionId) -> bool {
+    reached.is_none_or(|reached| reached.insert(id))
+}
+
+impl State {
+    fn for_each_member(&self, channel: &Channel, mut then: impl FnMut(&Arc<Connection>)) {
+        if let Kind::Socket(id) = channel.kind() {
+            let holder = SocketId::parse(id).and_then(|socket| self.sockets.get(&socket));
+            if let Some(entry) = holder.and_then(|id| self.connections.get(id)) {
+                then(&entry.connection);
+            }
+        } else if let Some(room) = self.rooms.get(channel) {
+            room.members.values().for_each(then);
+        }
+    }
+}

@@ -1,1 +1,133 @@
-fn main(){}
+//! The program: reads the configuration, makes the application, runs it, and ends it when told to.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to whoever started it")]
+
+use std::collections::BTreeMap;
+use std::io::{stderr, stdin};
+use std::process::ExitCode;
+
+use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
+use roomcast::{Roomcast, accounts, dev, server, telemetry};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The exit code for a configuration that is refused (sysexits.h, `EX_CONFIG`).
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let environment = match environment() {
+        Ok(environment) => environment,
+        Err(error) => return refuse(&format!(".env: {error}")),
+    };
+    let program = match Program::parse_from_parts(std::env::args_os(), &environment) {
+        Ok(program) => program,
+        Err(Refused::Message(message)) => return refuse(&message),
+        Err(Refused::Clap(error)) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    telemetry::start(&program.config);
+    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    match ended.and_then(|runtime| runtime.block_on(run(program))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the environment says, and `.env` where the environment says nothing.
+fn environment() -> Result<BTreeMap<String, String>, dotenvy::Error> {
+    let mut variables = BTreeMap::new();
+    match dotenvy::dotenv_iter() {
+        Ok(lines) => {
+            for line in lines {
+                let (name, value) = line?;
+                variables.insert(name, value);
+            }
+        }
+        Err(error) if error.not_found() => {}
+        Err(error) => return Err(error),
+    }
+    let known = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    variables.extend(known);
+    Ok(variables)
+}
+
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(EXIT_CONFIG)
+}
+
+async fn run(program: Program) -> anyhow::Result<ExitCode> {
+    let config = program.config;
+    match program.verb.unwrap_or(Verb::Serve) {
+        Verb::Serve => serve(config, false).await,
+        Verb::Dev => {
+            let (config, _folder) = dev::configure(config)?;
+            serve(config, true).await
+        }
+        Verb::Check => {
+            let app = Roomcast::open(config).await?;
+            app.stop();
+            app.wait().await;
+            println!("The configuration is good, and the database can be used.");
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::User { verb: UserVerb::Add { name, admin, password_stdin } } => {
+            let password = accounts::read_password(password_stdin, &mut stdin().lock(), &mut stderr())?;
+            let user = accounts::add(&config, &name, admin, password).await?;
+            println!("{}", user.id);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
+    // Heard from the first moment on.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener = server::listen(config.listen).await?;
+    let address = listener.local_addr()?;
+    let app = Roomcast::open(config).await?;
+    warn_of_what_has_no_effect(app.config());
+    let introduction = if demo { Some(dev::fill(&app).await?.introduction(address)) } else { None };
+    let serving = server::serve(&app, listener, app.router());
+    println!("listening on http://{address}");
+    if let Some(introduction) = introduction {
+        println!("{introduction}");
+    }
+    tokio::select! {
+        () = serving => {}
+        () = asked_to_stop(&mut terminate, &mut interrupt) => {}
+    }
+    tracing::info!("shutting down; ask again to end at once");
+    app.stop();
+    tokio::select! {
+        ended = app.wait() => {
+            if !ended {
+                tracing::warn!("some requests or connections did not end in time");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        () = asked_to_stop(&mut terminate, &mut interrupt) => Ok(ExitCode::FAILURE),
+    }
+}
+
+async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Nobody should believe that something protects or serves them which is not there.
+fn warn_of_what_has_no_effect(config: &Config) {
+    let without_effect = [
+        ("ROOMCAST_API_KEY", config.api_key.is_some()),
+        ("ROOMCAST_TOKEN_SECRET", config.token_secret.is_some()),
+        ("ROOMCAST_TRUSTED_PROXIES", !config.trusted_proxies.is_empty()),
+    ];
+    for (name, _) in without_effect.iter().filter(|(_, set)| *set) {
+        tracing::warn!(name, "this setting has no effect in this version");
+    }
+}

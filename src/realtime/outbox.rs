@@ -98,6 +98,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// Why the connection ends, if it does.
+    pub fn closed(&self) -> Option<Close> {
+        self.queue.lock().unwrap().closed
+    }
+
     /// Takes all that waits, as soon as something does. For the one task that sends; dropping it loses nothing.
     pub async fn take(&self) -> Waiting {
         loop {

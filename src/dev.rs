@@ -1,0 +1,103 @@
+//! `roomcast dev`: demo people and data in a temporary place, and what to try with them.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use time::OffsetDateTime;
+
+use crate::accounts;
+use crate::app::Roomcast;
+use crate::config::{Config, Registration};
+use crate::realtime::Data;
+use crate::realtime::registry::Access;
+use crate::store::documents::{self, Document};
+use crate::store::groups::{self, Group};
+use crate::store::permissions::{self, Holder};
+use crate::store::roots::{self, DocumentRoot};
+use crate::store::new_id;
+
+/// The password of every demo user.
+const PASSWORD: &str = "roomcast-demo";
+
+/// The configuration of a demo: everything goes to a folder that is gone afterwards.
+///
+/// # Errors
+/// When it would be reachable from other machines, or the folder cannot be made.
+pub fn configure(mut config: Config) -> anyhow::Result<(Config, tempfile::TempDir)> {
+    anyhow::ensure!(
+        config.listen.ip().is_loopback(),
+        "roomcast dev has passwords that everybody knows, so it listens on this machine only\n  example   ROOMCAST_LISTEN=127.0.0.1:3000"
+    );
+    let folder = tempfile::Builder::new().prefix("roomcast-dev-").tempdir()?;
+    config.database_url = format!("sqlite://{}", folder.path().join("dev.db").display());
+    (config.registration, config.dev) = (Registration::Open, true);
+    Ok((config, folder))
+}
+
+/// What the demo has.
+#[derive(Debug)]
+pub struct Demo {
+    root: String,
+    document: String,
+}
+
+/// Puts demo people and data into an empty database.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fill(app: &Roomcast) -> anyhow::Result<Demo> {
+    let mut turn = app.log().begin().await?;
+    let db = turn.db();
+    let now = OffsetDateTime::now_utc();
+    let mut people = Vec::new();
+    for (name, admin) in [("ada", false), ("bob", false), ("root", true)] {
+        people.push(accounts::insert(db, app.passwords(), name, admin, PASSWORD.to_owned()).await?);
+    }
+    let group = Group { id: new_id(), name: "Writers".into() };
+    groups::insert(db, &group, now).await?;
+    for person in &people[..2] {
+        groups::put_member(db, &group.id, &person.id, person.name.as_ref() == "ada").await?;
+    }
+    let root = DocumentRoot { id: new_id(), name: "Shared notes".into() };
+    roots::insert(db, &root, now).await?;
+    permissions::put(db, new_id(), &root.id, Holder::Group(&group.id), Access::Write).await?;
+    let document = Document {
+        id: new_id(),
+        root_id: root.id.clone(),
+        parent_id: None,
+        kind: "text".into(),
+        data: Data::from_value(&serde_json::json!({ "text": "Hello." })),
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    documents::insert(db, &document).await?;
+    turn.commit(Vec::new()).await?;
+    Ok(Demo { root: root.id, document: document.id })
+}
+
+impl Demo {
+    /// What to try, with addresses that work.
+    pub fn introduction(&self, address: SocketAddr) -> String {
+        let (root, document) = (&self.root, &self.document);
+        let mut text = format!(
+            "\nroomcast {} dev: demo data that is gone when you stop it, on this machine only.\n\
+             People: ada, bob and root (administrator), password {PASSWORD}\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        let steps = [
+            ("Log in", format!(
+                "curl -sc ada.jar http://{address}/api/v1/auth/login -H 'Content-Type: application/json' -d '{{\"username\":\"ada\",\"password\":\"{PASSWORD}\"}}'"
+            )),
+            ("Listen, in another terminal", format!("curl -sNb ada.jar http://{address}/sse/events/document:{root}")),
+            ("Change a document, and see it there", format!(
+                "curl -sib ada.jar -X PUT http://{address}/api/v1/documents/{document} -H 'Content-Type: application/json' -d '{{\"data\":{{\"text\":\"Hello, all.\"}}}}'"
+            )),
+            ("The same over WebSocket", format!("ws://{address}/ws?channel=document:{root}   (with the cookie from ada.jar)")),
+        ];
+        for (what, how) in steps {
+            let _ = write!(text, "\n{what}:\n  {how}\n");
+        }
+        text
+    }
+}

@@ -1,0 +1,180 @@
+//! The one error that becomes an HTTP answer: a problem document (RFC 9457) with a stable `code`.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use ::http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::log::{CommitError, ReadError};
+
+/// What went wrong with one field of a body or query.
+#[derive(Debug, Clone, Serialize)]
+pub struct FieldError {
+    /// Its path, for example `members[2].name`.
+    pub field: String,
+    /// What would be accepted.
+    pub message: String,
+}
+
+/// Why a request was not answered as asked. What a variant holds is for the client to read, but for `Internal`.
+#[derive(Debug)]
+pub enum Error {
+    /// The request is malformed: 400.
+    Invalid {
+        /// Which kind of mistake.
+        code: &'static str,
+        /// What is wrong and what would be accepted.
+        detail: Cow<'static, str>,
+        /// The fields of the body that are wrong.
+        errors: Vec<FieldError>,
+    },
+    /// Nobody is logged in, or the login failed: 401.
+    Unauthorized(&'static str),
+    /// The caller may not: 403.
+    Forbidden(Cow<'static, str>),
+    /// There is no such thing, or the caller may not know of it: 404.
+    NotFound,
+    /// Not with this method: 405.
+    MethodNotAllowed,
+    /// The thing is in the way: 409.
+    Conflict(Cow<'static, str>),
+    /// The thing has changed meanwhile: 412.
+    PreconditionFailed(&'static str),
+    /// The body is over the limit: 413.
+    TooLarge(String),
+    /// The body is not JSON: 415.
+    UnsupportedMediaType,
+    /// Too much at once: 429.
+    RateLimited {
+        /// What there is too much of.
+        detail: &'static str,
+        /// Seconds.
+        retry_after: u64,
+    },
+    /// Not now: 503.
+    Unavailable {
+        /// Why.
+        detail: &'static str,
+        /// Seconds.
+        retry_after: u64,
+    },
+    /// Our fault: 500. Logged, never shown.
+    Internal(anyhow::Error),
+}
+
+impl Error {
+    /// A malformed request.
+    pub fn invalid(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid { code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// A body with one wrong field.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        let errors = vec![FieldError { field: field.into(), message: message.into() }];
+        Self::Invalid { code: "invalid-body", detail: "The body has a wrong field.".into(), errors }
+    }
+
+    /// Not allowed.
+    pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Forbidden(detail.into())
+    }
+
+    fn parts(&self) -> (StatusCode, &'static str, Cow<'_, str>) {
+        match self {
+            Self::Invalid { code, detail, .. } => (StatusCode::BAD_REQUEST, code, Cow::Borrowed(detail)),
+            Self::Unauthorized(detail) => (StatusCode::UNAUTHORIZED, "unauthorized", (*detail).into()),
+            Self::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", Cow::Borrowed(detail)),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here, or nothing for you.".into()),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method; see Allow.".into())
+            }
+            Self::Conflict(detail) => (StatusCode::CONFLICT, "conflict", Cow::Borrowed(detail)),
+            Self::PreconditionFailed(detail) => (StatusCode::PRECONDITION_FAILED, "precondition-failed", (*detail).into()),
+            Self::TooLarge(detail) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", Cow::Borrowed(detail)),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body must be JSON, with Content-Type: application/json.".into(),
+            ),
+            Self::RateLimited { detail, .. } => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", (*detail).into()),
+            Self::Unavailable { detail, .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", (*detail).into()),
+            Self::Internal(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "The server had a problem. It has been logged.".into(),
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        if let Self::Internal(error) = &self {
+            tracing::error!(error = format!("{error:#}"), "a request failed");
+        }
+        let (status, code, detail) = self.parts();
+        let mut body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "code": code,
+            "detail": detail,
+        });
+        if let Self::Invalid { errors, .. } = &self
+            && !errors.is_empty()
+        {
+            body["errors"] = json!(errors);
+        }
+        let mut response = (status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } = self {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+        }
+        response
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+                Self::Unavailable { detail: "The database is busy.", retry_after: 1 }
+            }
+            error => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Database(error) => Self::from(error),
+            CommitError::Busy => Self::Unavailable { detail: "Too many changes at once.", retry_after: 1 },
+            CommitError::Closed => Self::Unavailable { detail: "The server shuts down.", retry_after: 5 },
+            CommitError::NotCommitted => {
+                Self::Unavailable { detail: "The change could not be kept. Nothing of it was.", retry_after: 1 }
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl From<crate::password::Busy> for Error {
+    fn from(_: crate::password::Busy) -> Self {
+        Self::Unavailable { detail: "Too many logins at once.", retry_after: 2 }
+    }
+}

@@ -1,0 +1,104 @@
+//! Registering, logging in and out.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use ::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tower_sessions::Session;
+
+use super::extract::Body;
+use super::record;
+use crate::accounts;
+use crate::app::Roomcast;
+use crate::caller::Caller;
+use crate::config::Registration;
+use crate::error::Error;
+use crate::notify::Tx;
+use crate::password::MAX_BYTES;
+use crate::realtime::{Channel, User};
+use crate::session;
+use crate::store::users;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Login {
+    username: String,
+    password: String,
+}
+
+/// `POST /auth/register`: makes an account. It does not log in.
+pub(super) async fn register(
+    State(app): State<Roomcast>,
+    mut tx: Tx,
+    caller: Option<Caller>,
+    Body(login): Body<Login>,
+) -> Result<Response, Error> {
+    if app.config().registration == Registration::Closed && !caller.is_some_and(|caller| caller.user.admin) {
+        return Err(Error::forbidden("Registration is closed; an administrator makes accounts."));
+    }
+    check_username(&login.username)?;
+    check_password(&login.password)?;
+    let password_hash = app.passwords().hash(login.password).await?;
+    let user = accounts::new_user(&login.username, false);
+    users::insert(tx.db(), &user, &password_hash, OffsetDateTime::now_utc()).await.map_err(name_taken)?;
+    let notify = record::new(&Caller::new(user.clone()), record::Kind::User, &shown(&user), vec![Channel::user(&user.id)]);
+    Ok((StatusCode::CREATED, notify, Json(shown(&user))).into_response())
+}
+
+/// `POST /auth/login`: the answer has the session's cookie.
+pub(super) async fn login(
+    State(app): State<Roomcast>,
+    session: Session,
+    Body(login): Body<Login>,
+) -> Result<Json<Value>, Error> {
+    if login.password.len() > MAX_BYTES {
+        return Err(Error::field("password", format!("expected at most {MAX_BYTES} bytes")));
+    }
+    let known = users::credentials(&mut *app.store().read().await?, &login.username).await?;
+    let (id, hash) = known.map(|known| (known.id, known.password_hash)).unzip();
+    // An unknown user is checked too, against nothing: what there is must not show in the time it takes.
+    if !app.passwords().verify(login.password, hash).await? {
+        return Err(Error::Unauthorized("Wrong username or password."));
+    }
+    let id = id.ok_or(Error::Unauthorized("Wrong username or password."))?;
+    let user = users::find(&mut *app.store().read().await?, id.as_str()).await?;
+    let user = user.ok_or(Error::Unauthorized("Wrong username or password."))?;
+    // A new id for a new login: nobody can have planted it, and what was logged in before is so no more.
+    let broken = |error: tower_sessions::session::Error| Error::Internal(error.into());
+    session.cycle_id().await.map_err(broken)?;
+    session.insert(session::USER, user.id.as_str()).await.map_err(broken)?;
+    Ok(Json(shown(&user)))
+}
+
+/// `POST /auth/logout`: ends this session, and closes its sockets.
+pub(super) async fn logout(session: Session) -> Result<StatusCode, Error> {
+    session.flush().await.map_err(|error| Error::Internal(error.into()))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /auth/me`
+pub(super) async fn me(caller: Caller) -> Json<Value> {
+    Json(shown(&caller.user))
+}
+
+/// A user, as it is shown to anybody who is logged in.
+pub(super) fn shown(user: &User) -> Value {
+    json!({ "id": user.id, "username": user.name, "admin": user.admin })
+}
+
+/// Refuses what cannot be a name.
+pub(super) fn check_username(username: &str) -> Result<(), Error> {
+    accounts::check_username(username).map_err(|expected| Error::field("username", expected))
+}
+
+/// Refuses what cannot be a password.
+pub(super) fn check_password(password: &str) -> Result<(), Error> {
+    accounts::check_password(password).map_err(|expected| Error::field("password", expected))
+}
+
+pub(super) fn name_taken(error: sqlx::Error) -> Error {
+    if accounts::is_taken(&error) { Error::Conflict("That username is taken.".into()) } else { error.into() }
+}

@@ -1,0 +1,217 @@
+//! Documents: any JSON under a root. Whoever is in `document:{rootId}` hears of each change.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use ::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use super::extract::{Body, Paging, Params, Path};
+use super::record::{self, Kind};
+use super::roots::{Behalf, readable, writable};
+use crate::app::Roomcast;
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::notify::{Notification, Notify, Tx};
+use crate::realtime::protocol::server::timestamp;
+use crate::realtime::{Channel, Data};
+use crate::store::documents::{self, Document};
+use crate::store::{Db, Page, new_id};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct NewDocument {
+    root_id: String,
+    #[serde(default)]
+    parent_id: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    data: Box<RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewData {
+    data: Box<RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OfRoot {
+    root_id: String,
+    #[serde(flatten)]
+    paging: Paging,
+}
+
+/// A document, as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shown {
+    id: String,
+    root_id: String,
+    parent_id: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    data: Box<RawValue>,
+    version: i64,
+    created_at: String,
+    updated_at: String,
+}
+
+impl Shown {
+    fn new(document: &Document) -> Result<Self, Error> {
+        Ok(Self {
+            id: document.id.clone(),
+            root_id: document.root_id.clone(),
+            parent_id: document.parent_id.clone(),
+            kind: document.kind.clone(),
+            data: raw(&document.data)?,
+            version: document.version,
+            created_at: timestamp(document.created_at),
+            updated_at: timestamp(document.updated_at),
+        })
+    }
+}
+
+/// What `changed-document` says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Changed<'a> {
+    id: &'a str,
+    data: &'a RawValue,
+    updated_at: &'a str,
+}
+
+/// `GET /documents?rootId=…`
+pub(super) async fn list(
+    State(app): State<Roomcast>,
+    caller: Caller,
+    Params(of): Params<OfRoot>,
+) -> Result<Json<Page<Shown>>, Error> {
+    let limit = of.paging.limit()?;
+    let mut db = app.store().read().await?;
+    readable(&mut db, &caller.user, &of.root_id).await?;
+    let rows = documents::list(&mut db, &of.root_id, &of.paging.after, limit as i64 + 1).await?;
+    let page = Page::new(rows, limit, |document| document.id.clone());
+    let items: Result<_, _> = page.items.iter().map(Shown::new).collect();
+    Ok(Json(Page { items: items?, next: page.next }))
+}
+
+/// `POST /documents`
+pub(super) async fn create(
+    caller: Caller,
+    Params(behalf): Params<Behalf>,
+    mut tx: Tx,
+    Body(new): Body<NewDocument>,
+) -> Result<Response, Error> {
+    writable(tx.db(), &caller, &new.root_id, &behalf).await?;
+    if let Some(parent) = &new.parent_id {
+        let parent = documents::find(tx.db(), parent).await?;
+        if parent.is_none_or(|parent| parent.root_id != new.root_id) {
+            return Err(Error::field("parentId", "expected a document of the same root"));
+        }
+    }
+    super::extract::check_name("type", &new.kind)?;
+    let now = OffsetDateTime::now_utc();
+    let document = Document {
+        id: new_id(),
+        root_id: new.root_id,
+        parent_id: new.parent_id,
+        kind: new.kind,
+        data: checked(&new.data)?,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    documents::insert(tx.db(), &document).await?;
+    let shown = Shown::new(&document)?;
+    let notify = record::new(&caller, Kind::Document, &shown, vec![Channel::document(&document.root_id)]);
+    Ok((StatusCode::CREATED, notify, etag(&document), Json(shown)).into_response())
+}
+
+/// `GET /documents/{id}`, with its `ETag`.
+pub(super) async fn show(
+    State(app): State<Roomcast>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Error> {
+    let mut db = app.store().read().await?;
+    let document = documents::find(&mut db, &id).await?.ok_or(Error::NotFound)?;
+    readable(&mut db, &caller.user, &document.root_id).await?;
+    Ok((etag(&document), Json(Shown::new(&document)?)))
+}
+
+/// `PUT /documents/{id}`: new data; with `If-Match` only where nobody else was faster.
+pub(super) async fn update(
+    caller: Caller,
+    Path(id): Path<String>,
+    Params(behalf): Params<Behalf>,
+    headers: HeaderMap,
+    mut tx: Tx,
+    Body(new): Body<NewData>,
+) -> Result<Response, Error> {
+    let mut document = changeable(tx.db(), &caller, &id, &behalf, &headers).await?;
+    document.data = checked(&new.data)?;
+    document.version += 1;
+    document.updated_at = OffsetDateTime::now_utc();
+    documents::update(tx.db(), &document).await?;
+    let shown = Shown::new(&document)?;
+    let changed = Changed { id: &shown.id, data: &shown.data, updated_at: &shown.updated_at };
+    let notification = Notification::new("changed-document", &changed).to(Channel::document(&document.root_id));
+    let notify = record::for_admins(&caller, Notify::of(notification), Kind::Document, &shown);
+    Ok((StatusCode::NO_CONTENT, notify, etag(&document)).into_response())
+}
+
+/// `DELETE /documents/{id}`
+pub(super) async fn remove(
+    caller: Caller,
+    Path(id): Path<String>,
+    Params(behalf): Params<Behalf>,
+    headers: HeaderMap,
+    mut tx: Tx,
+) -> Result<(StatusCode, Notify), Error> {
+    let document = changeable(tx.db(), &caller, &id, &behalf, &headers).await?;
+    if documents::has_children(tx.db(), &id).await? {
+        return Err(Error::Conflict("Other documents are under this one; delete them first.".into()));
+    }
+    documents::delete(tx.db(), &id).await?;
+    let to = vec![Channel::document(&document.root_id)];
+    Ok((StatusCode::NO_CONTENT, record::deleted(&caller, Kind::Document, &id, to)))
+}
+
+/// A document that the caller may change, in the version that it means.
+async fn changeable(
+    db: &mut Db,
+    caller: &Caller,
+    id: &str,
+    behalf: &Behalf,
+    headers: &HeaderMap,
+) -> Result<Document, Error> {
+    let document = documents::find(db, id).await?.ok_or(Error::NotFound)?;
+    writable(db, caller, &document.root_id, behalf).await?;
+    let version = format!("\"{}\"", document.version);
+    let matches = |tags: &str| tags.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim() == version);
+    match headers.get(header::IF_MATCH) {
+        Some(tags) if !tags.to_str().is_ok_and(matches) => {
+            Err(Error::PreconditionFailed("The document has moved on; get it again, and change that."))
+        }
+        _ => Ok(document),
+    }
+}
+
+fn checked(data: &RawValue) -> Result<Data, Error> {
+    Data::of(data).map_err(|error| Error::field("data", error.to_string()))
+}
+
+/// The data as it was sent, digit for digit.
+fn raw(data: &Data) -> Result<Box<RawValue>, Error> {
+    RawValue::from_string(data.as_str().to_owned()).map_err(|error| Error::Internal(error.into()))
+}
+
+fn etag(document: &Document) -> [(header::HeaderName, HeaderValue); 1] {
+    // A number in quotes is a header.
+    let value = HeaderValue::from_str(&format!("\"{}\"", document.version));
+    [(header::ETAG, value.unwrap_or_else(|_| HeaderValue::from_static("\"\"")))]
+}

@@ -1,0 +1,137 @@
+//! Permissions for document roots: whoever may write may also say who else may.
+
+use ::http::StatusCode;
+use serde::Deserialize;
+
+use super::extract::{Body, Path};
+use super::record::{self, Kind};
+use super::roots::readable;
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::notify::{Notify, Tx};
+use crate::policy;
+use crate::realtime::registry::Access;
+use crate::realtime::{Channel, User};
+use crate::store::permissions::{self, Holder};
+use crate::store::{Db, access, groups, new_id, users};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPermission {
+    access: Word,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Read,
+    Write,
+}
+
+impl From<Word> for Access {
+    fn from(word: Word) -> Self {
+        match word {
+            Word::Read => Self::Read,
+            Word::Write => Self::Write,
+        }
+    }
+}
+
+/// `PUT /document-roots/{id}/permissions/users/{user}`
+pub(super) async fn put_user(
+    caller: Caller,
+    Path((id, user)): Path<(String, String)>,
+    mut tx: Tx,
+    Body(new): Body<NewPermission>,
+) -> Result<(StatusCode, Notify), Error> {
+    give(&caller, &mut tx, &id, Holder::User(&user), new.access.into()).await
+}
+
+/// `PUT /document-roots/{id}/permissions/groups/{group}`
+pub(super) async fn put_group(
+    caller: Caller,
+    Path((id, group)): Path<(String, String)>,
+    mut tx: Tx,
+    Body(new): Body<NewPermission>,
+) -> Result<(StatusCode, Notify), Error> {
+    give(&caller, &mut tx, &id, Holder::Group(&group), new.access.into()).await
+}
+
+/// `DELETE /document-roots/{id}/permissions/users/{user}`
+pub(super) async fn remove_user(
+    caller: Caller,
+    Path((id, user)): Path<(String, String)>,
+    mut tx: Tx,
+) -> Result<(StatusCode, Notify), Error> {
+    withdraw(&caller, &mut tx, &id, Holder::User(&user)).await
+}
+
+/// `DELETE /document-roots/{id}/permissions/groups/{group}`
+pub(super) async fn remove_group(
+    caller: Caller,
+    Path((id, group)): Path<(String, String)>,
+    mut tx: Tx,
+) -> Result<(StatusCode, Notify), Error> {
+    withdraw(&caller, &mut tx, &id, Holder::Group(&group)).await
+}
+
+async fn give(
+    caller: &Caller,
+    tx: &mut Tx,
+    id: &str,
+    holder: Holder<'_>,
+    access: Access,
+) -> Result<(StatusCode, Notify), Error> {
+    governed(tx.db(), &caller.user, id).await?;
+    let (kind, holders) = concerned(tx.db(), holder).await?.ok_or(Error::NotFound)?;
+    let is_new = permissions::find(tx.db(), id, holder).await?.is_none();
+    let permission = permissions::put(tx.db(), new_id(), id, holder, access).await?;
+    keep_a_writer(tx.db(), id).await?;
+    let at = tx.position();
+    let moves = policy::changed(tx.db(), at, &[id.to_owned()]).await?;
+    tx.moves(moves);
+    let to = vec![Channel::document(id), holders];
+    let notify = if is_new {
+        record::new(caller, kind, &permission, to)
+    } else {
+        record::changed(caller, kind, &permission, to)
+    };
+    Ok((StatusCode::NO_CONTENT, notify))
+}
+
+async fn withdraw(caller: &Caller, tx: &mut Tx, id: &str, holder: Holder<'_>) -> Result<(StatusCode, Notify), Error> {
+    governed(tx.db(), &caller.user, id).await?;
+    let permission = permissions::find(tx.db(), id, holder).await?.ok_or(Error::NotFound)?;
+    let (kind, holders) = concerned(tx.db(), holder).await?.ok_or(Error::NotFound)?;
+    let at = tx.position();
+    let moves = policy::withdraw_permission(tx.db(), at, id, holder).await?;
+    keep_a_writer(tx.db(), id).await?;
+    tx.moves(moves);
+    let notify = record::deleted(caller, kind, &permission, vec![Channel::document(id), holders]);
+    Ok((StatusCode::NO_CONTENT, notify))
+}
+
+/// A root whose permissions the user may change.
+async fn governed(db: &mut Db, user: &User, id: &str) -> Result<(), Error> {
+    readable(db, user, id).await?;
+    if user.admin || access::of_root(db, id, &user.id).await? == Some(Access::Write) {
+        return Ok(());
+    }
+    Err(Error::forbidden("Only who may write may say who else may."))
+}
+
+/// What kind of permission it is, and where those it is for are told; nothing, if there is nobody.
+async fn concerned(db: &mut Db, holder: Holder<'_>) -> Result<Option<(Kind, Channel)>, Error> {
+    Ok(match holder {
+        Holder::User(id) => users::find(db, id).await?.map(|user| (Kind::UserPermission, Channel::user(&user.id))),
+        Holder::Group(id) => groups::find(db, id).await?.map(|group| (Kind::GroupPermission, Channel::group(&group.id))),
+    })
+}
+
+/// A root that nobody can change any more would be lost to its people.
+async fn keep_a_writer(db: &mut Db, id: &str) -> Result<(), Error> {
+    if permissions::has_writer(db, id).await? {
+        return Ok(());
+    }
+    Err(Error::Conflict("Nobody could write any more; give somebody else that right first.".into()))
+}

@@ -1,0 +1,56 @@
+//! Records: what is said of a changed row, to whom it concerns, and to administrators where it was none of them.
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::caller::Caller;
+use crate::notify::{Notification, Notify};
+use crate::realtime::Channel;
+
+/// What kinds of rows are spoken of.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) enum Kind {
+    Document,
+    DocumentRoot,
+    Group,
+    User,
+    UserPermission,
+    GroupPermission,
+}
+
+/// `new-record`.
+pub(super) fn new(caller: &Caller, kind: Kind, record: &impl Serialize, to: Vec<Channel>) -> Notify {
+    told(caller, kind, "new-record", record, to)
+}
+
+/// `changed-record`.
+pub(super) fn changed(caller: &Caller, kind: Kind, record: &impl Serialize, to: Vec<Channel>) -> Notify {
+    told(caller, kind, "changed-record", record, to)
+}
+
+/// `deleted-record`: of what is gone only the id is said.
+pub(super) fn deleted(caller: &Caller, kind: Kind, id: &str, to: Vec<Channel>) -> Notify {
+    told(caller, kind, "deleted-record", &json!({ "id": id }), to)
+}
+
+fn told(caller: &Caller, kind: Kind, name: &str, record: &impl Serialize, to: Vec<Channel>) -> Notify {
+    let said = Notification::new(name, &Said { kind, record });
+    let notify = Notify::of(to.into_iter().fold(said, Notification::to));
+    for_admins(caller, notify, kind, record)
+}
+
+/// Administrators hear of every change by somebody who is none.
+pub(super) fn for_admins(caller: &Caller, notify: Notify, kind: Kind, record: &impl Serialize) -> Notify {
+    if caller.user.admin {
+        return notify;
+    }
+    notify.and(Notification::new("changed-record", &Said { kind, record }).to(Channel::admin()))
+}
+
+/// What a notification of a record says. Not a `Value`: documents are passed on digit for digit.
+#[derive(Serialize)]
+struct Said<'a, T> {
+    #[serde(rename = "type")]
+    kind: Kind,
+    record: &'a T,
+}

@@ -1,0 +1,106 @@
+//! Users: who there is, and changing oneself.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::auth::{check_password, check_username, name_taken, shown};
+use super::extract::{Body, Paging, Params, Path};
+use super::record::{self, Kind};
+use crate::app::Roomcast;
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::notify::{Notify, Tx};
+use crate::realtime::Channel;
+use crate::realtime::connection::SessionKey;
+use crate::realtime::registry::Move;
+use crate::store::{Page, access, sessions, users};
+
+/// `GET /users`
+pub(super) async fn list(
+    State(app): State<Roomcast>,
+    _: Caller,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<Value>>, Error> {
+    let limit = paging.limit()?;
+    let rows = users::list(&mut *app.store().read().await?, &paging.after, limit as i64 + 1).await?;
+    let page = Page::new(rows, limit, |user| user.id.to_string());
+    Ok(Json(Page { items: page.items.iter().map(shown).collect(), next: page.next }))
+}
+
+/// `GET /users/{id}`
+pub(super) async fn show(State(app): State<Roomcast>, _: Caller, Path(id): Path<String>) -> Result<Json<Value>, Error> {
+    let user = users::find(&mut *app.store().read().await?, &id).await?.ok_or(Error::NotFound)?;
+    Ok(Json(shown(&user)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Changes {
+    username: Option<String>,
+    password: Option<String>,
+    current_password: Option<String>,
+    admin: Option<bool>,
+}
+
+/// `PATCH /users/{id}`: one's own name and password; administrators everybody's, and who is one. A new password ends
+/// the user's other sessions.
+pub(super) async fn update(
+    State(app): State<Roomcast>,
+    caller: Caller,
+    Path(id): Path<String>,
+    mut tx: Tx,
+    Body(changes): Body<Changes>,
+) -> Result<(Notify, Json<Value>), Error> {
+    let own = id == caller.user.id.as_str();
+    if !own && !caller.user.admin {
+        return Err(Error::forbidden("You may change yourself only."));
+    }
+    if changes.admin.is_some() && !caller.user.admin {
+        return Err(Error::forbidden("Only administrators say who is one."));
+    }
+    let mut user = users::find(tx.db(), &id).await?.ok_or(Error::NotFound)?;
+    let was_admin = user.admin;
+    if let Some(username) = changes.username {
+        check_username(&username)?;
+        user.name = username.into();
+    }
+    user.admin = changes.admin.unwrap_or(user.admin);
+    if was_admin && !user.admin && users::count_admins(tx.db()).await? == 1 {
+        return Err(Error::Conflict("That is the last administrator.".into()));
+    }
+    users::update(tx.db(), &user).await.map_err(name_taken)?;
+    if let Some(password) = changes.password {
+        check_password(&password)?;
+        if own {
+            confirm(&app, &mut tx, &user.name, changes.current_password).await?;
+        }
+        let hash = app.passwords().hash(password).await?;
+        users::set_password(tx.db(), &user.id, &hash).await?;
+        let this = caller.session.as_ref().filter(|_| own).map(|session| session.0.to_string());
+        for ended in sessions::delete_others(tx.db(), &user.id, this.as_deref()).await? {
+            tx.moves([Move::EndSession { user: user.id.clone(), session: SessionKey(ended.into()) }]);
+        }
+    }
+    if was_admin != user.admin {
+        let at = tx.position();
+        if was_admin {
+            access::withdrawing_rank(tx.db(), at, &user.id).await?;
+        }
+        tx.moves([Move::Restart { user: user.id.clone() }]);
+    }
+    let notify = record::changed(&caller, Kind::User, &shown(&user), vec![Channel::user(&user.id)]);
+    Ok((notify, Json(shown(&user))))
+}
+
+/// A new password needs the old one: a page left open is no key to the account.
+async fn confirm(app: &Roomcast, tx: &mut Tx, username: &str, current: Option<String>) -> Result<(), Error> {
+    let current = current.ok_or_else(|| Error::field("currentPassword", "expected the password up to now"))?;
+    let known = users::credentials(tx.db(), username).await?;
+    if app.passwords().verify(current, known.map(|known| known.password_hash)).await? {
+        Ok(())
+    } else {
+        Err(Error::forbidden("The current password is wrong."))
+    }
+}

@@ -1,0 +1,201 @@
+//! The notification layer: what a handler attaches to its answer is kept with the change, and then told.
+//!
+//! A handler takes a [`Tx`] to change rows with, and returns [`Notify`] beside its answer. It never commits. When the
+//! answer is a success (below 400) the layer appends the notifications to the log in the handler's own transaction,
+//! commits, and the log publishes them in the order of commits. Otherwise all of it is rolled back. So there is no
+//! change without its notification, and no notification without its change.
+//!
+//! It works for any axum router ([`crate::Roomcast::notifying`]). Caveats: bodies are read to their end before the
+//! handler runs, so that a slow client cannot hold up other writers; a handler that has a [`Tx`] should not wait for
+//! anything but the database, and is rolled back after 10 seconds.
+
+mod transaction;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body_util::{BodyExt, Limited};
+use time::OffsetDateTime;
+use tokio_util::task::TaskTracker;
+
+pub use transaction::Tx;
+
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::log::Log;
+use crate::realtime::{Channel, Cursor, Data, Event, EventName, Origin, SocketId};
+use transaction::Slot;
+
+/// The position of a request in the log: on a mutation that of its own last notification, on a GET one from before the
+/// data was read.
+pub const EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
+
+/// Names the socket that is to be left out; the second is what older clients send.
+const SOCKET_ID: [HeaderName; 2] =
+    [HeaderName::from_static("x-socket-id"), HeaderName::from_static("x-metadata-socketid")];
+
+/// How long a mutating handler may take once its body is there.
+const HANDLER_TIME: Duration = Duration::from_secs(10);
+
+/// One event to publish if the request succeeds.
+#[derive(Debug, Clone)]
+pub struct Notification {
+    name: EventName,
+    data: Data,
+    to: Vec<Channel>,
+    to_self: bool,
+}
+
+impl Notification {
+    /// An event with data.
+    ///
+    /// # Panics
+    /// When `name` is not an event name, or `data` cannot be JSON: both are mistakes in the program.
+    pub fn new<T: serde::Serialize + ?Sized>(name: &str, data: &T) -> Self {
+        let name = name.parse().expect("an event name that the program says");
+        Self { name, data: Data::from_value(data), to: Vec::new(), to_self: false }
+    }
+
+    /// Adds a channel. Who is in several gets the event once, under the first.
+    #[must_use]
+    pub fn to(mut self, channel: Channel) -> Self {
+        self.to.push(channel);
+        self
+    }
+
+    /// Also tells the socket that asked.
+    #[must_use]
+    pub fn to_self(mut self) -> Self {
+        self.to_self = true;
+        self
+    }
+
+    fn event(self, origin: Option<&Origin>, time: OffsetDateTime) -> Option<Event> {
+        let origin = if self.to_self { None } else { origin.cloned() };
+        let channels: Arc<[Channel]> = self.to.into();
+        (!channels.is_empty()).then_some(Event { channels, name: self.name, data: self.data, origin, time, position: None })
+    }
+}
+
+/// Notifications, as a part of an answer: `(StatusCode::NO_CONTENT, Notify::of(…))`.
+#[derive(Debug, Clone, Default)]
+pub struct Notify(Vec<Notification>);
+
+impl Notify {
+    /// One notification.
+    pub fn of(notification: Notification) -> Self {
+        Self(vec![notification])
+    }
+
+    /// Another one after it.
+    #[must_use]
+    pub fn and(mut self, notification: Notification) -> Self {
+        self.0.push(notification);
+        self
+    }
+}
+
+impl IntoResponseParts for Notify {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut response: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        let all = response.extensions_mut().get_or_insert_default::<Self>();
+        all.0.extend(self.0);
+        Ok(response)
+    }
+}
+
+impl IntoResponse for Notify {
+    fn into_response(self) -> Response {
+        (self, ()).into_response()
+    }
+}
+
+/// What the layer needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Notifier {
+    pub(crate) log: Log,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) max_body_bytes: usize,
+}
+
+/// The layer: goes round every route that may change something.
+pub(crate) async fn notify(State(notifier): State<Notifier>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        let before = notifier.log.registry().cursor();
+        let response = next.run(request).await;
+        return if response.status().is_success() { with_cursor(response, before) } else { response };
+    }
+    let request = match read_body(request, notifier.max_body_bytes).await {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    // In a task of its own: when the client hangs up, the change and its notifications are both kept, or neither.
+    let kept = notifier.tasks.spawn(change(notifier.log, request, next));
+    kept.await.unwrap_or_else(|error| Error::Internal(anyhow::Error::new(error)).into_response())
+}
+
+/// Runs a handler and keeps what it did, if it succeeded.
+async fn change(log: Log, mut request: Request, next: Next) -> Response {
+    let origin = origin(&request);
+    let slot = Slot::new(log.clone());
+    request.extensions_mut().insert(slot.clone());
+    let Ok(mut response) = tokio::time::timeout(HANDLER_TIME, next.run(request)).await else {
+        return Error::Unavailable { detail: "The change took too long. Nothing of it was kept.", retry_after: 1 }.into_response();
+    };
+    let turn = slot.take();
+    if response.status().is_client_error() || response.status().is_server_error() {
+        return response;
+    }
+    let notifications = response.extensions_mut().remove::<Notify>().unwrap_or_default();
+    let time = OffsetDateTime::now_utc();
+    let events: Vec<Event> = notifications.0.into_iter().filter_map(|n| n.event(origin.as_ref(), time)).collect();
+    let kept = match turn {
+        Some(turn) => turn.commit(events).await,
+        None if events.is_empty() => Ok(log.registry().cursor()),
+        None => match log.begin().await {
+            Ok(turn) => turn.commit(events).await,
+            Err(error) => Err(error),
+        },
+    };
+    match kept {
+        Ok(cursor) => with_cursor(response, cursor),
+        Err(error) => Error::from(error).into_response(),
+    }
+}
+
+/// The socket to leave out: one of the caller's own, or none.
+fn origin(request: &Request) -> Option<Origin> {
+    let caller = request.extensions().get::<Caller>()?;
+    let socket = socket_id(request.headers())?;
+    Some(Origin { user: caller.user.id.clone(), socket })
+}
+
+fn socket_id(headers: &HeaderMap) -> Option<SocketId> {
+    let value = SOCKET_ID.iter().find_map(|name| headers.get(name))?;
+    SocketId::parse(value.to_str().ok()?)
+}
+
+async fn read_body(request: Request, max_bytes: usize) -> Result<Request, Error> {
+    let (parts, body) = request.into_parts();
+    let bytes = Limited::new(body, max_bytes).collect().await.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            Error::TooLarge(format!("The body may have at most {max_bytes} bytes."))
+        } else {
+            Error::invalid("invalid-body", "The body did not arrive whole.")
+        }
+    })?;
+    Ok(Request::from_parts(parts, Body::from(bytes.to_bytes())))
+}
+
+fn with_cursor(mut response: Response, cursor: Cursor) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&cursor.to_string()) {
+        response.headers_mut().insert(EVENT_CURSOR, value);
+    }
+    response
+}

@@ -1,0 +1,85 @@
+//! The request's transaction: taken on first use, given back when the handler is done with it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex};
+
+use axum::extract::FromRequestParts;
+use ::http::request::Parts;
+
+use crate::error::Error;
+use crate::log::{Log, Turn};
+
+/// Where a request's turn is while no handler has it.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    log: Log,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Untouched,
+    Taken,
+    Returned(Turn),
+}
+
+impl Slot {
+    pub(super) fn new(log: Log) -> Self {
+        Self { log, state: Arc::default() }
+    }
+
+    /// The turn, if the handler wanted one and gave it back.
+    pub(super) fn take(&self) -> Option<Turn> {
+        match std::mem::replace(&mut *self.state.lock().unwrap(), State::Taken) {
+            State::Returned(turn) => Some(turn),
+            State::Untouched | State::Taken => None,
+        }
+    }
+}
+
+/// The transaction of a request, as an argument of its handler. Rows are changed with [`Turn::db`]; whether they stay
+/// changed is decided by the answer's status.
+#[derive(Debug)]
+pub struct Tx {
+    turn: Option<Turn>,
+    slot: Slot,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Tx {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let slot = parts.extensions.get::<Slot>().cloned();
+        let slot = slot.ok_or_else(|| anyhow::anyhow!("a handler with a Tx is not inside the notification layer"))?;
+        let state = std::mem::replace(&mut *slot.state.lock().unwrap(), State::Taken);
+        let turn = match state {
+            State::Returned(turn) => turn,
+            State::Untouched => slot.log.begin().await?,
+            State::Taken => return Err(anyhow::anyhow!("a request has one Tx at a time").into()),
+        };
+        Ok(Self { turn: Some(turn), slot })
+    }
+}
+
+impl Deref for Tx {
+    type Target = Turn;
+
+    fn deref(&self) -> &Turn {
+        self.turn.as_ref().expect("a Tx has its turn until it is dropped")
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Turn {
+        self.turn.as_mut().expect("a Tx has its turn until it is dropped")
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            *self.slot.state.lock().unwrap() = State::Returned(turn);
+        }
+    }
+}

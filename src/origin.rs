@@ -1,0 +1,118 @@
+//! Which pages may use this server: the login is a cookie, which browsers send along for any page that asks.
+//!
+//! An upgrade and an event stream are GETs, which protections against forged requests let pass, so they ask here too.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ::http::{HeaderMap, Method, header};
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// Refuses a request that a foreign page caused. Programs that are no browsers send no `Origin`, and pass.
+pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else {
+        let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+        return if cross_site { Err(refusal("a foreign site")) } else { Ok(()) };
+    };
+    let origin = origin.to_str().unwrap_or_default();
+    if origins.next().is_none() && is_allowed(origin, headers, config) { Ok(()) } else { Err(refusal(origin)) }
+}
+
+fn is_allowed(origin: &str, headers: &HeaderMap, config: &Config) -> bool {
+    if config.allowed_origins.iter().any(|allowed| allowed.as_str() == origin) {
+        return true;
+    }
+    if config.dev && is_local(origin) {
+        return true;
+    }
+    match &config.public_url {
+        Some(public) => public.as_str() == origin,
+        // Reached directly: the page comes from the very address that the request goes to.
+        None => headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .is_some_and(|host| origin.strip_prefix("http://").is_some_and(|of| of.eq_ignore_ascii_case(host))),
+    }
+}
+
+/// Whether a page comes from this machine, from whichever port.
+fn is_local(origin: &str) -> bool {
+    let Some(host) = origin.strip_prefix("http://") else { return false };
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]") && port.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn refusal(origin: &str) -> Error {
+    let shown: String = origin.chars().take(200).collect();
+    tracing::warn!(
+        origin = ?shown,
+        "an origin was refused; if its pages are yours, add it to ROOMCAST_ALLOWED_ORIGINS, or set ROOMCAST_PUBLIC_URL behind a proxy"
+    );
+    Error::forbidden("Pages of this origin may not use this server; see ROOMCAST_ALLOWED_ORIGINS.")
+}
+
+/// The layer for requests that change something: no page of another site may cause one.
+pub(crate) async fn guard(
+    State(config): State<std::sync::Arc<Config>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    match if safe { Ok(()) } else { check(request.headers(), &config) } {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(config: &Config, headers: &[(&'static str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        check(&map, config).is_ok()
+    }
+
+    #[test]
+    fn only_exact_origins_pass() {
+        let config = Config::default();
+        let host = ("host", "chat.example.org:3000");
+        assert!(allowed(&config, &[host]));
+        assert!(allowed(&config, &[host, ("origin", "http://chat.example.org:3000")]));
+        for evil in [
+            "null", "", "http://evil.org", "https://chat.example.org:3000", "http://chat.example.org", "file://",
+            "http://chat.example.org:30001", "http://evilchat.example.org:3000", "http://chat.example.org:3000.evil.org",
+            "http://good@chat.example.org:3000", "http://chat.example.org:3000/", "http://chat.example.org.:3000",
+        ] {
+            assert!(!allowed(&config, &[host, ("origin", evil)]), "{evil}");
+        }
+        let same = ("origin", "http://chat.example.org:3000");
+        assert!(!allowed(&config, &[host, same, same]));
+        assert!(!allowed(&config, &[host, ("sec-fetch-site", "cross-site")]));
+    }
+
+    #[test]
+    fn behind_a_proxy_the_public_origin_counts_and_nothing_else() {
+        let environment = [("ROOMCAST_PUBLIC_URL".to_owned(), "https://app.example.org".to_owned())].into();
+        let config = crate::config::Program::parse_from_parts(["roomcast".into()], &environment).unwrap().config;
+        let host = ("host", "127.0.0.1:3000");
+        assert!(allowed(&config, &[host, ("origin", "https://app.example.org")]));
+        assert!(!allowed(&config, &[host, ("origin", "http://127.0.0.1:3000")]));
+        assert!(!allowed(&config, &[host, ("origin", "http://app.example.org")]));
+    }
+
+    #[test]
+    fn in_dev_every_local_port_passes_and_nothing_that_looks_like_one() {
+        let config = Config { dev: true, ..Config::default() };
+        let host = ("host", "127.0.0.1:3000");
+        assert!(allowed(&config, &[host, ("origin", "http://localhost:5173")]));
+        assert!(!allowed(&config, &[host, ("origin", "http://localhost.evil.org")]));
+        assert!(!allowed(&config, &[host, ("origin", "http://localhost:5173.evil.org")]));
+    }
+}

@@ -1,0 +1,109 @@
+//! Sessions in our own database: ids only as hashes, the user beside them, and an end that stays an end.
+//!
+//! A middleware that saves late must not bring a finished login back to life, so saving is an update of a row that is
+//! there. Ending one closes the sockets that came with it, at its own place in the log.
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use tower_sessions::cookie::SameSite;
+use tower_sessions::cookie::time::Duration;
+use tower_sessions::session::{Id, Record};
+use tower_sessions::session_store::{Error, Result};
+use tower_sessions::{Expiry, SessionManagerLayer, SessionStore};
+
+use crate::log::Log;
+use crate::realtime::connection::SessionKey;
+use crate::realtime::registry::Move;
+use crate::store::{self, Store, sessions, users};
+
+/// Where a session's data has the id of its user.
+pub(crate) const USER: &str = "user";
+
+/// How long a login lasts.
+const LIFETIME: Duration = Duration::days(14);
+
+/// What a session is known by outside its cookie.
+pub(crate) fn key(id: Id) -> SessionKey {
+    let hash = Sha256::digest(id.to_string());
+    SessionKey(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+}
+
+/// The layer that reads the cookie. `secure` is for servers that are reached over TLS.
+pub(crate) fn layer(store: Store, log: Log, secure: bool) -> SessionManagerLayer<Sessions> {
+    SessionManagerLayer::new(Sessions { store, log })
+        .with_name(if secure { "__Host-roomcast" } else { "roomcast" })
+        .with_secure(secure)
+        .with_http_only(true)
+        .with_same_site(SameSite::Lax)
+        .with_path("/")
+        .with_expiry(Expiry::OnInactivity(LIFETIME))
+}
+
+/// The store of sessions.
+#[derive(Debug, Clone)]
+pub(crate) struct Sessions {
+    store: Store,
+    log: Log,
+}
+
+fn backend(error: impl std::fmt::Display) -> Error {
+    Error::Backend(error.to_string())
+}
+
+fn encode(record: &Record) -> Result<String> {
+    serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))
+}
+
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        let user = record.data.get(USER).and_then(|user| user.as_str()).unwrap_or_default().to_owned();
+        let (id, data) = (key(record.id), encode(record)?);
+        let mut turn = self.log.begin().await.map_err(backend)?;
+        // 128 random bits do not collide; if they ever did, this fails, and overwrites nobody's login.
+        sessions::insert(turn.db(), &id.0, &user, &data, OffsetDateTime::now_utc(), record.expiry_date)
+            .await
+            .map_err(backend)?;
+        turn.commit(Vec::new()).await.map_err(backend)?;
+        Ok(())
+    }
+
+    async fn save(&self, record: &Record) -> Result<()> {
+        let (id, data) = (key(record.id), encode(record)?);
+        let mut turn = self.log.begin().await.map_err(backend)?;
+        sessions::update(turn.db(), &id.0, &data, record.expiry_date).await.map_err(backend)?;
+        turn.commit(Vec::new()).await.map_err(backend)?;
+        Ok(())
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let mut db = self.store.read().await.map_err(backend)?;
+        let found = sessions::find(&mut db, &key(*id).0, OffsetDateTime::now_utc()).await.map_err(backend)?;
+        let Some((data, expires_at)) = found else { return Ok(None) };
+        let data = serde_json::from_str(&data).map_err(|error| Error::Decode(error.to_string()))?;
+        Ok(Some(Record { id: *id, data, expiry_date: store::from_millis(expires_at) }))
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        let session = key(*id);
+        let mut turn = self.log.begin().await.map_err(backend)?;
+        let user = sessions::delete(turn.db(), &session.0).await.map_err(backend)?;
+        turn.moves(user.map(|user| Move::EndSession { user, session }));
+        turn.commit(Vec::new()).await.map_err(backend)?;
+        Ok(())
+    }
+}
+
+/// Ends sessions that have expired, and closes their sockets. Returns how many there were, at most 500.
+pub(crate) async fn end_expired(log: &Log) -> anyhow::Result<usize> {
+    let mut turn = log.begin().await?;
+    let expired = sessions::delete_expired(turn.db(), OffsetDateTime::now_utc(), 500).await?;
+    let count = expired.len();
+    for (user, id) in expired {
+        let session = SessionKey(id.into());
+        turn.moves([Move::EndSession { user: users::user_id(&user)?, session }]);
+    }
+    turn.commit(Vec::new()).await?;
+    Ok(count)
+}

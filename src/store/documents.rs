@@ -1,0 +1,96 @@
+//! Documents.
+
+use time::OffsetDateTime;
+
+use super::{Db, from_millis, to_millis};
+use crate::realtime::Data;
+
+/// A document.
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    pub(crate) id: String,
+    pub(crate) root_id: String,
+    pub(crate) parent_id: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) data: Data,
+    /// Counts changes, from 1.
+    pub(crate) version: i64,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) updated_at: OffsetDateTime,
+}
+
+type Columns = (String, String, Option<String>, String, String, i64, i64, i64);
+
+fn document((id, root_id, parent_id, kind, data, version, created, updated): Columns) -> Document {
+    let (created_at, updated_at) = (from_millis(created), from_millis(updated));
+    Document { id, root_id, parent_id, kind, data: Data::stored(data), version, created_at, updated_at }
+}
+
+/// Adds a document.
+pub(crate) async fn insert(db: &mut Db, document: &Document) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into documents (id, root_id, parent_id, type, data, version, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(&document.id)
+    .bind(&document.root_id)
+    .bind(&document.parent_id)
+    .bind(&document.kind)
+    .bind(document.data.as_str())
+    .bind(document.version)
+    .bind(to_millis(document.created_at))
+    .bind(to_millis(document.updated_at))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The document with this id.
+pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<Document>> {
+    let columns: Option<Columns> = sqlx::query_as(
+        "select id, root_id, parent_id, type, data, version, created_at, updated_at from documents where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(db)
+    .await?;
+    Ok(columns.map(document))
+}
+
+/// Documents of a root with ids after the given one, in order of their ids.
+pub(crate) async fn list(db: &mut Db, root_id: &str, after: &str, limit: i64) -> sqlx::Result<Vec<Document>> {
+    let columns: Vec<Columns> = sqlx::query_as(
+        "select id, root_id, parent_id, type, data, version, created_at, updated_at from documents
+         where root_id = $1 and id > $2 order by id limit $3",
+    )
+    .bind(root_id)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(columns.into_iter().map(document).collect())
+}
+
+/// Stores changed data, and the version and time that go with it.
+pub(crate) async fn update(db: &mut Db, document: &Document) -> sqlx::Result<()> {
+    sqlx::query("update documents set data = $2, version = $3, updated_at = $4 where id = $1")
+        .bind(&document.id)
+        .bind(document.data.as_str())
+        .bind(document.version)
+        .bind(to_millis(document.updated_at))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Whether other documents have this one as their parent.
+pub(crate) async fn has_children(db: &mut Db, id: &str) -> sqlx::Result<bool> {
+    let child: Option<i32> =
+        sqlx::query_scalar("select 1 from documents where parent_id = $1 limit 1").bind(id).fetch_optional(db).await?;
+    Ok(child.is_some())
+}
+
+/// Deletes a document.
+pub(crate) async fn delete(db: &mut Db, id: &str) -> sqlx::Result<()> {
+    sqlx::query("delete from documents where id = $1").bind(id).execute(db).await?;
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Commands: what a WebSocket client asks for, each answered once, in its place among the events.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::app::Roomcast;
+use crate::log::ReadError;
+use crate::policy;
+use crate::realtime::protocol::{ClientFrame, Command, CommandId, ErrorCode, Frame};
+use crate::realtime::registry::{Access, Membership, Refusal};
+use crate::realtime::{Channel, Connection, Cursor, Data, Event, EventName, Origin};
+
+/// Events in the answer to a join, at most.
+const MAX_ACK_EVENTS: usize = 1_000;
+/// Bytes of events in the answer to a join, at most.
+const MAX_ACK_BYTES: usize = 1024 * 1024;
+/// How often rights may change under a join before it is refused.
+const ATTEMPTS: usize = 20;
+
+/// What is still being done.
+pub(super) type Pending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Why a command was not carried out.
+type Failure = (ErrorCode, String);
+
+/// Carries a command out, at once or, where it needs the database, as what is returned. Every command is answered
+/// through the connection's outbox.
+pub(super) fn carry_out(app: &Roomcast, connection: &Arc<Connection>, command: Command) -> Option<Pending> {
+    let Command { id, frame } = command;
+    let id = id.as_ref();
+    match frame {
+        ClientFrame::Ping => {
+            app.registry().send_cursor(connection, |cursor| Frame::ack(id, &[("cursor", &quoted(&cursor))]));
+        }
+        ClientFrame::Leave { channel } => {
+            let answer = Frame::ack(id, &[("channel", &quoted(&channel))]);
+            if !app.registry().leave(connection, &channel, answer) {
+                let message = format!("The server has joined you to {channel}; you may not leave it.");
+                connection.outbox.answer(Frame::error(id, ErrorCode::Forbidden, &message));
+            }
+        }
+        ClientFrame::Publish { channel, event, data, volatile, to_self } => {
+            let event = match event_of(app, connection, &channel, event, data, to_self) {
+                Ok(event) => event,
+                Err(failure) => return fail(connection, id, &failure),
+            };
+            if volatile {
+                app.registry().publish(&event);
+                connection.outbox.answer(Frame::ack(id, &[]));
+            } else {
+                return Some(Box::pin(keep(app.clone(), Arc::clone(connection), id.cloned(), event)));
+            }
+        }
+        ClientFrame::Join { channel, cursor } => {
+            return Some(Box::pin(join(app.clone(), Arc::clone(connection), id.cloned(), channel, cursor)));
+        }
+    }
+    None
+}
+
+fn quoted(text: &impl std::fmt::Display) -> String {
+    // Channels and cursors have no character that JSON escapes.
+    format!("\"{text}\"")
+}
+
+fn fail(connection: &Connection, id: Option<&CommandId>, (code, message): &Failure) -> Option<Pending> {
+    connection.outbox.answer(Frame::error(id, *code, message));
+    None
+}
+
+/// The event that a client may publish, or why it may not.
+fn event_of(
+    app: &Roomcast,
+    connection: &Connection,
+    channel: &Channel,
+    name: EventName,
+    data: Data,
+    to_self: bool,
+) -> Result<Event, Failure> {
+    match app.registry().membership(connection, channel) {
+        None => return Err((ErrorCode::NotJoined, format!("Join {channel} before you publish to it."))),
+        Some(Membership { access: Access::Read, .. }) => {
+            return Err((ErrorCode::Forbidden, format!("You may not publish to {channel}.")));
+        }
+        Some(_) => {}
+    }
+    let origin = connection.user_id().map(|user| Origin { user: user.clone(), socket: connection.socket });
+    let origin = if to_self { None } else { origin };
+    Ok(Event { channels: [channel.clone()].into(), name, data, origin, time: OffsetDateTime::now_utc(), position: None })
+}
+
+async fn keep(app: Roomcast, connection: Arc<Connection>, id: Option<CommandId>, event: Event) {
+    let answer = match app.log().append(event).await {
+        Ok(cursor) => Frame::ack(id.as_ref(), &[("cursor", &quoted(&cursor))]),
+        Err(error) => {
+            tracing::warn!(%error, "a client's event could not be kept");
+            Frame::error(id.as_ref(), ErrorCode::Unavailable, "The event could not be kept. Try again.")
+        }
+    };
+    connection.outbox.answer(answer);
+}
+
+async fn join(
+    app: Roomcast,
+    connection: Arc<Connection>,
+    id: Option<CommandId>,
+    channel: Channel,
+    from: Option<Cursor>,
+) {
+    if let Err((code, message)) = enter(&app, &connection, id.as_ref(), &channel, from).await {
+        connection.outbox.answer(Frame::error(id.as_ref(), code, &message));
+    }
+}
+
+/// Puts a connection into a channel and answers. An error means that it is not in.
+async fn enter(
+    app: &Roomcast,
+    connection: &Arc<Connection>,
+    id: Option<&CommandId>,
+    channel: &Channel,
+    from: Option<Cursor>,
+) -> Result<(), Failure> {
+    let unavailable = |error: sqlx::Error| {
+        tracing::error!(%error, "a join failed");
+        (ErrorCode::Unavailable, "The server cannot look up your rights now. Try again.".to_owned())
+    };
+    for _ in 0..ATTEMPTS {
+        let access_version = app.registry().access_version();
+        let mut db = app.store().read().await.map_err(unavailable)?;
+        let access = policy::access(&mut db, connection.user.as_ref(), channel).await.map_err(unavailable)?;
+        drop(db);
+        let Some(access) = access else {
+            let code = if connection.user.is_some() { ErrorCode::Forbidden } else { ErrorCode::Unauthorized };
+            return Err((code, format!("You may not join {channel}.")));
+        };
+        match app.registry().join(connection, channel, access, access_version) {
+            Ok(at) => {
+                // From here on the outbox is held: whatever happens, it gets its answer.
+                let missed = match from {
+                    Some(from) => Some(missed(app, connection, channel, from, at).await),
+                    None => None,
+                };
+                connection.outbox.release(joined(id, channel, at, missed));
+                return Ok(());
+            }
+            Err(Refusal::Stale) => {}
+            Err(_) => {
+                let max = app.config().max_channels;
+                return Err((ErrorCode::TooManyChannels, format!("A connection may join at most {max} channels.")));
+            }
+        }
+    }
+    Err((ErrorCode::Unavailable, "Rights change too fast. Try again.".into()))
+}
+
+fn joined(id: Option<&CommandId>, channel: &Channel, at: Cursor, missed: Option<Option<String>>) -> Frame {
+    let (channel, cursor) = (quoted(channel), quoted(&at));
+    let mut fields = vec![("channel", channel.as_str()), ("cursor", &cursor)];
+    match &missed {
+        None => {}
+        Some(None) => fields.push(("recovered", "false")),
+        Some(Some(events)) => fields.extend([("recovered", "true"), ("events", events)]),
+    }
+    Frame::ack(id, &fields)
+}
+
+/// What a channel said between a cursor and a join, as a JSON array; nothing, if that cannot be said in full.
+async fn missed(app: &Roomcast, connection: &Connection, channel: &Channel, from: Cursor, at: Cursor) -> Option<String> {
+    let (log, user) = (app.log(), connection.user_id());
+    match log.covers(from, user, [channel]).await {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => {
+            tracing::error!(%error, "what a join missed could not be read");
+            return None;
+        }
+    }
+    let membership = app.registry().membership(connection, channel).unwrap_or(Membership::asked(Access::Read));
+    let channels = [(channel.clone(), membership)];
+    let (mut events, mut count, mut position) = (String::from("["), 0, from.position);
+    while position < at.position {
+        let page = match log.page(&channels, position, at.position, user, connection.socket).await {
+            Ok(page) => page,
+            Err(ReadError::Trimmed) => return None,
+            Err(ReadError::Database(error)) => {
+                tracing::error!(%error, "what a join missed could not be read");
+                return None;
+            }
+        };
+        position = page.at;
+        for (event, channel) in &page.events {
+            let cursor = event.position.map(|position| app.registry().cursor_at(position));
+            let frame = Frame::event(event, channel, cursor);
+            count += 1;
+            if count > MAX_ACK_EVENTS || events.len() + frame.json().len() > MAX_ACK_BYTES {
+                return None;
+            }
+            if count > 1 {
+                events.push(',');
+            }
+            events.push_str(std::str::from_utf8(frame.json()).ok()?);
+        }
+    }
+    events.push(']');
+    Some(events)
+}

@@ -1,0 +1,206 @@
+//! Letting a client in: what it asks for, what it may have, and from where on it gets it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Query};
+use ::http::request::Parts;
+use ::http::{HeaderMap, header};
+
+use super::feed::Feed;
+use crate::app::Roomcast;
+use crate::caller::Caller;
+use crate::config::Guests;
+use crate::error::Error;
+use crate::origin;
+use crate::policy;
+use crate::realtime::connection::Transport;
+use crate::realtime::protocol::server::Welcome;
+use crate::realtime::registry::{Arrival, Membership, Refusal};
+use crate::realtime::{Channel, Close, Cursor, SocketId};
+use crate::store::Db;
+
+/// How often rights may change under a client that connects before it is told to come back.
+const ATTEMPTS: usize = 20;
+
+/// What a client asks for when it connects.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    caller: Option<Caller>,
+    address: Option<IpAddr>,
+    channels: Vec<Channel>,
+    cursor: Option<Resume>,
+    socket: Option<SocketId>,
+    /// Only the data of events, for pages that know nothing of our frames.
+    pub(super) data_only: bool,
+}
+
+/// Where a client wants to go on.
+#[derive(Debug, Clone, Copy)]
+enum Resume {
+    At(Cursor),
+    /// A browser sends back whatever it was sent; what is none of our cursors is one that we no longer know.
+    Unknown,
+}
+
+impl Ask {
+    /// Adds a channel that stands in the path.
+    pub(super) fn channel(&mut self, name: &str) -> Result<(), Error> {
+        let channel = name.parse().map_err(|error| Error::invalid("invalid-channel", format!("The channel is {error}.")))?;
+        if !self.channels.contains(&channel) {
+            self.channels.push(channel);
+        }
+        Ok(())
+    }
+
+    /// Goes on after the last event that a browser has seen: what it sends by itself wins.
+    pub(super) fn last_event_id(&mut self, headers: &HeaderMap) {
+        if let Some(id) = headers.get("last-event-id").filter(|id| !id.is_empty()) {
+            let cursor = id.to_str().ok().and_then(|id| id.parse().ok());
+            self.cursor = Some(cursor.map_or(Resume::Unknown, Resume::At));
+        }
+    }
+
+    fn query(&mut self, name: &str, value: &str, max_channels: usize) -> Result<(), Error> {
+        match name {
+            "channel" => {
+                self.channel(value)?;
+                if self.channels.len() > max_channels {
+                    let detail = format!("A connection may ask for at most {max_channels} channels.");
+                    return Err(Error::invalid("too-many-channels", detail));
+                }
+            }
+            "cursor" | "lastEventId" => {
+                let cursor = value.parse().map_err(|error| Error::invalid("invalid-cursor", format!("The cursor is {error}.")))?;
+                self.cursor.get_or_insert(Resume::At(cursor));
+            }
+            "socket" => {
+                let socket = SocketId::parse(value);
+                self.socket = Some(socket.ok_or_else(|| {
+                    Error::invalid("invalid-socket", "The socket id is not a UUID, for example 0190a6d2-7e2a-7cc0-b1f5-3c1f0a9d4e11.")
+                })?);
+            }
+            "format" => {
+                self.data_only = match value {
+                    "data" => true,
+                    "json" => false,
+                    _ => return Err(Error::invalid("invalid-format", "The format is json or data.")),
+                };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl FromRequestParts<Roomcast> for Ask {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Roomcast) -> Result<Self, Error> {
+        origin::check(&parts.headers, app.config())?;
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
+        let bearer = parts.headers.contains_key(header::AUTHORIZATION);
+        if bearer || query.iter().any(|(name, _)| name == "token") {
+            return Err(Error::Unauthorized("Tokens are not accepted by this version; log in for a session cookie."));
+        }
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let caller = parts.extensions.get::<Caller>().cloned();
+        if caller.is_none() && app.config().guests == Guests::Off {
+            return Err(Error::Unauthorized("Log in first."));
+        }
+        let mut ask = Self { caller, address, channels: Vec::new(), cursor: None, socket: None, data_only: false };
+        for (name, value) in &query.0 {
+            ask.query(name, value, app.config().max_channels)?;
+        }
+        Ok(ask)
+    }
+}
+
+/// Lets a client in, into all that it asks for or nothing.
+pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> Result<Feed, Error> {
+    let registry = app.registry();
+    for _ in 0..ATTEMPTS {
+        if app.is_stopping() {
+            return Err(Error::Unavailable { detail: "The server shuts down.", retry_after: 2 });
+        }
+        // Rights are looked up first and used after; if somebody's change in between, it is done again.
+        let access_version = registry.access_version();
+        let mut db = app.store().read().await?;
+        let caller = match &ask.caller {
+            Some(caller) => Some(caller.again(&mut db).await?.ok_or(Error::Unauthorized("Your session has ended."))?),
+            None => None,
+        };
+        let channels = allowed(&mut db, caller.as_ref(), &ask.channels).await?;
+        drop(db);
+        let user = caller.as_ref().map(|caller| &caller.user.id);
+        let resume = match ask.cursor {
+            Some(Resume::At(cursor)) if app.log().covers(cursor, user, channels.iter().map(|(name, _)| name)).await? => Some(cursor),
+            _ => None,
+        };
+        let names: Vec<Channel> = channels.iter().map(|(name, _)| name.clone()).collect();
+        let arrival = Arrival {
+            user: caller.as_ref().map(|caller| caller.user.clone()),
+            session: caller.as_ref().and_then(|caller| caller.session.clone()),
+            socket: ask.socket,
+            transport,
+            address: ask.address,
+            channels,
+            access_version,
+            resume: resume.map(|cursor| cursor.position),
+        };
+        let (handle, position) = match registry.connect(arrival) {
+            Ok(connected) => connected,
+            Err(Refusal::Stale) => continue,
+            Err(refusal) => return Err(refused(refusal)),
+        };
+        if app.is_stopping() {
+            handle.connection().outbox.close(Close::Shutdown);
+        }
+        let connection = Arc::clone(handle.connection());
+        let welcome = Welcome {
+            socket: connection.socket,
+            user: connection.user.as_ref(),
+            channels: &names,
+            // What comes after this is what follows, so a client that is cut off now loses nothing.
+            cursor: resume.unwrap_or_else(|| registry.cursor_at(position)),
+            recovered: ask.cursor.map(|_| resume.is_some()),
+            heartbeat: app.config().heartbeat.as_secs().max(1),
+        };
+        return Ok(Feed::new(app, &welcome, resume.map(|cursor| cursor.position), handle));
+    }
+    Err(Error::Unavailable { detail: "Rights change too fast.", retry_after: 1 })
+}
+
+/// All channels of a connection, or why one of those it asks for cannot be had.
+async fn allowed(
+    db: &mut Db,
+    caller: Option<&Caller>,
+    asked: &[Channel],
+) -> Result<Vec<(Channel, Membership)>, Error> {
+    let user = caller.map(|caller| &caller.user);
+    let mut channels = policy::automatic(db, user).await?;
+    for channel in asked {
+        if channels.iter().any(|(name, _)| name == channel) {
+            continue;
+        }
+        match policy::access(db, user, channel).await? {
+            Some(access) => channels.push((channel.clone(), Membership::asked(access))),
+            None if user.is_none() => return Err(Error::Unauthorized("Log in first; guests may be in global alone.")),
+            None => return Err(Error::forbidden(format!("You may not join {channel}."))),
+        }
+    }
+    Ok(channels)
+}
+
+fn refused(refusal: Refusal) -> Error {
+    let detail = match refusal {
+        Refusal::Full | Refusal::Stale => {
+            return Error::Unavailable { detail: "The server has as many connections as it may.", retry_after: 5 };
+        }
+        Refusal::FullForAddress => "Your address has as many connections as it may.",
+        Refusal::FullForUser => "You have as many connections as you may.",
+        Refusal::TooManyChannels => return Error::invalid("too-many-channels", "That is more channels than a connection may have."),
+    };
+    Error::RateLimited { detail, retry_after: 5 }
+}

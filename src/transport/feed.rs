@@ -1,0 +1,138 @@
+//! The feed: all that a connection is to be sent, in order. First `welcome`, then what it missed, then what is live.
+//!
+//! While it reads the log it does so a page at a time, and only when the client has taken the last one: a slow reader
+//! of a long past costs a page of memory. Kept events that are published meanwhile are in the log too. Once it is near
+//! the end the registry makes it live, under its lock, at a position up to which it still reads: no gap, no overlap.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use crate::app::Roomcast;
+use crate::log::{Log, ReadError};
+use crate::realtime::cursor::Position;
+use crate::realtime::outbox::Waiting;
+use crate::realtime::protocol::Frame;
+use crate::realtime::protocol::server::Welcome;
+use crate::realtime::registry::{Access, Handle, Membership};
+use crate::realtime::{Channel, Close, Connection, Event, Registry};
+
+/// How far behind a connection may be to go live: what then still has to be read may be this much.
+const NEAR: u64 = 1_024;
+
+/// What a connection is to be sent.
+#[derive(Debug)]
+pub(super) struct Feed {
+    handle: Handle,
+    registry: Arc<Registry>,
+    log: Log,
+    welcome: Option<Frame>,
+    replay: Option<Replay>,
+    heartbeat: Duration,
+    silence: Pin<Box<Sleep>>,
+}
+
+/// How far a connection has read the log.
+#[derive(Debug, Clone, Copy)]
+struct Replay {
+    at: Position,
+    /// Where it has to get to, once it is live.
+    until: Option<Position>,
+}
+
+impl Feed {
+    pub(super) fn new(app: &Roomcast, welcome: &Welcome<'_>, resume: Option<Position>, handle: Handle) -> Self {
+        let heartbeat = app.config().heartbeat;
+        Self {
+            handle,
+            registry: Arc::clone(app.registry()),
+            log: app.log().clone(),
+            welcome: Some(Frame::welcome(welcome)),
+            replay: resume.map(|at| Replay { at, until: None }),
+            heartbeat,
+            silence: Box::pin(tokio::time::sleep(heartbeat)),
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        self.handle.connection()
+    }
+
+    /// Whether the past is still being sent.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// All that there is to send now, as soon as there is something. Dropping it before it is ready loses nothing.
+    pub(super) async fn next(&mut self) -> Waiting {
+        let waiting = self.wait().await;
+        self.silence.as_mut().reset(Instant::now() + self.heartbeat);
+        waiting
+    }
+
+    async fn wait(&mut self) -> Waiting {
+        if let Some(welcome) = self.welcome.take() {
+            return Waiting::Frames(VecDeque::from([welcome]));
+        }
+        while self.replay.is_some() {
+            if let Some(waiting) = self.replay_page().await {
+                return waiting;
+            }
+        }
+        loop {
+            tokio::select! {
+                biased;
+                waiting = self.handle.connection().outbox.take() => return waiting,
+                () = &mut self.silence => {
+                    // Through the registry, so that its cursor is true where it stands among the events.
+                    self.registry.send_cursor(self.handle.connection(), Frame::heartbeat);
+                    self.silence.as_mut().reset(Instant::now() + self.heartbeat);
+                }
+            }
+        }
+    }
+
+    /// Reads the next page of the past; nothing, if the connection was in none of its events.
+    async fn replay_page(&mut self) -> Option<Waiting> {
+        let connection = self.handle.connection();
+        if let Some(close) = connection.outbox.closed() {
+            return Some(Waiting::Closed(close));
+        }
+        let replay = self.replay.as_mut()?;
+        let until = match replay.until {
+            Some(until) => until,
+            None => {
+                let (position, live) = self.registry.catch_up(connection, replay.at, NEAR);
+                replay.until = live.then_some(position);
+                position
+            }
+        };
+        // Asked anew for each page: a channel that was withdrawn meanwhile is not read any further.
+        let mut channels = self.registry.channels(connection);
+        channels.push((Channel::socket(connection.socket), Membership::asked(Access::Read)));
+        let page = match self.log.page(&channels, replay.at, until, connection.user_id(), connection.socket).await {
+            Ok(page) => page,
+            Err(error) => {
+                if let ReadError::Database(error) = error {
+                    tracing::error!(%error, "a replay failed");
+                }
+                return Some(Waiting::Closed(Close::Internal));
+            }
+        };
+        replay.at = page.at;
+        let at = page.at;
+        if replay.until == Some(at) {
+            self.replay = None;
+        }
+        let cursor = |event: &Event| event.position.map(|position| self.registry.cursor_at(position));
+        let frames = page.events.iter().map(|(event, channel)| Frame::event(event, channel, cursor(event)));
+        let mut frames: VecDeque<Frame> = frames.collect();
+        if frames.is_empty() && self.silence.is_elapsed() {
+            frames.push_back(Frame::heartbeat(self.registry.cursor_at(at)));
+        }
+        (!frames.is_empty()).then_some(Waiting::Frames(frames))
+    }
+}

@@ -1,0 +1,242 @@
+//! A WebSocket, once it is one: the feed out, commands in, pings, and an end that says why.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as WsFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::command::{self, Pending};
+use super::feed::Feed;
+use super::rate::{Rate, Verdict};
+use crate::app::Roomcast;
+use crate::config::Config;
+use crate::realtime::Close;
+use crate::realtime::outbox::Waiting;
+use crate::realtime::protocol::{Command, ErrorCode, Frame, Rejection};
+
+/// tungstenite's own default is 128 KiB, for each connection, from the start.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What waits together is written together, up to this much at once.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// The largest frame of ours is the answer to a join, of 1 MiB; without a bound one client's pings take all memory.
+const MAX_WRITE_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+/// How long a client may take to answer our close.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// What is read and thrown away after the end, so that the client reads our close before it hears of a reset.
+const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
+
+/// Serves an upgraded connection to its end.
+pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast, config: &Config) {
+    // The bare socket where it is one: no indirection for each read and write.
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => serve(parts.io.into_inner(), parts.read_buf.to_vec(), feed, app, config).await,
+        Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), feed, app, config).await,
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, read: Vec<u8>, feed: Feed, app: Roomcast, config: &Config) {
+    let limits = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+        .max_message_size(Some(config.max_message_bytes))
+        .max_frame_size(Some(config.max_message_bytes));
+    let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(limits)).await;
+    let conversation = Conversation {
+        socket,
+        feed,
+        app,
+        rate: Rate::new(config.messages_per_second),
+        pending: None,
+        patience: Box::pin(tokio::time::sleep(config.heartbeat)),
+        pinged: false,
+        heartbeat: config.heartbeat,
+        ping_timeout: config.ping_timeout,
+    };
+    conversation.run().await;
+}
+
+struct Conversation<S> {
+    socket: WebSocketStream<S>,
+    feed: Feed,
+    app: Roomcast,
+    rate: Rate,
+    /// The command that is being carried out; the next is read when it is done.
+    pending: Option<Pending>,
+    /// When to ping, and then when to give up.
+    patience: Pin<Box<Sleep>>,
+    pinged: bool,
+    heartbeat: Duration,
+    ping_timeout: Duration,
+}
+
+/// How a conversation ends.
+enum End {
+    /// We end it, and say why.
+    Close(Close),
+    /// The client closed it; the answer still has to go out.
+    Closed,
+    /// There is nobody to say anything to.
+    Gone,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    async fn run(mut self) {
+        loop {
+            // Commands wait until the past has been sent: their answers carry later cursors.
+            let listening = self.pending.is_none() && !self.feed.is_replaying();
+            let went_on = tokio::select! {
+                waiting = self.feed.next() => match waiting {
+                    Waiting::Frames(frames) => self.send(frames).await,
+                    Waiting::Closed(close) => Err(End::Close(close)),
+                },
+                message = self.socket.next(), if listening => self.receive(message).await,
+                () = done(&mut self.pending), if self.pending.is_some() => {
+                    self.pending = None;
+                    Ok(())
+                }
+                () = &mut self.patience => self.ping(listening).await,
+            };
+            match went_on {
+                Ok(()) => {}
+                Err(End::Close(close)) => return self.close(close).await,
+                Err(End::Closed) => return self.answer_close().await,
+                Err(End::Gone) => return,
+            }
+        }
+    }
+
+    async fn send(&mut self, frames: VecDeque<Frame>) -> Result<(), End> {
+        let sending = async {
+            for frame in frames {
+                self.socket.feed(text(&frame)).await?;
+            }
+            self.socket.flush().await
+        };
+        match tokio::time::timeout(self.ping_timeout, sending).await {
+            Ok(Ok(())) => Ok(()),
+            // Nobody there, or nobody who reads: what we had to say is not read either.
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
+    }
+
+    async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(end_of(&error)),
+            None => return Err(End::Gone),
+        };
+        // Whatever comes shows that somebody is there.
+        self.pinged = false;
+        self.patience.as_mut().reset(Instant::now() + self.heartbeat);
+        let verdict = self.rate.take();
+        if verdict == Verdict::OverForLong {
+            return Err(End::Close(Close::RateLimited));
+        }
+        match message {
+            Message::Text(text) => self.obey(&text, verdict),
+            Message::Binary(_) => return Err(End::Close(Close::Unsupported)),
+            Message::Close(_) => return Err(End::Closed),
+            // tungstenite answers pings by itself.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, text: &str, verdict: Verdict) {
+        let connection = self.feed.connection();
+        match (Command::parse(text), verdict) {
+            (Ok(command), Verdict::Pass) => self.pending = command::carry_out(&self.app, connection, command),
+            (Err(rejection), Verdict::Pass) => connection.outbox.answer(Frame::rejection(&rejection)),
+            (Ok(Command { id, .. }) | Err(Rejection { id, .. }), Verdict::Over | Verdict::OverForLong) => {
+                let message = "You send more messages than you may. Wait a second.";
+                connection.outbox.answer(Frame::error(id.as_ref(), ErrorCode::RateLimited, message));
+            }
+        }
+    }
+
+    /// Asks whether somebody is there, and gives up on who did not answer. While we do not listen ourselves nobody
+    /// can answer.
+    async fn ping(&mut self, listening: bool) -> Result<(), End> {
+        if self.pinged && listening {
+            return Err(End::Close(Close::PingTimeout));
+        }
+        self.pinged = listening;
+        self.patience.as_mut().reset(Instant::now() + self.ping_timeout);
+        let pinging = self.socket.send(Message::Ping(bytes::Bytes::new()));
+        match tokio::time::timeout(self.ping_timeout, pinging).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
+    }
+
+    /// Says why it ends, closes, and leaves the client time to read that.
+    async fn close(mut self, close: Close) {
+        let retry = self.feed.connection().id.retry();
+        let disconnect = Frame::disconnect(close, retry);
+        // Out of every room at once: nothing more is for this client.
+        drop(self.feed);
+        let reason = CloseFrame { code: CloseCode::from(close.code()), reason: close.word().into() };
+        let closing = async {
+            self.socket.feed(text(&disconnect)).await?;
+            self.socket.send(Message::Close(Some(reason))).await?;
+            let stream = self.socket.get_mut();
+            stream.shutdown().await?;
+            discard(stream).await
+        };
+        // Whether the client heard of it is not ours to know.
+        let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
+    }
+
+    /// Sends the answer to the client's close, which tungstenite has made ready.
+    async fn answer_close(mut self) {
+        drop(self.feed);
+        let closing = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
+    }
+}
+
+async fn done(pending: &mut Option<Pending>) {
+    if let Some(pending) = pending {
+        pending.await;
+    }
+}
+
+/// A text frame whose payload is shared with all others that get the same.
+fn text(frame: &Frame) -> Message {
+    Message::Frame(WsFrame::message(frame.json().clone(), OpCode::Data(Data::Text), true))
+}
+
+/// What a broken message means (RFC 6455 section 7.4.1).
+fn end_of(error: &Error) -> End {
+    match error {
+        Error::Capacity(_) => End::Close(Close::TooLarge),
+        Error::Utf8(_) => End::Close(Close::InvalidText),
+        Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        Error::Protocol(_) => End::Close(Close::Protocol),
+        _ => End::Gone,
+    }
+}
+
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(), Error> {
+    let mut buffer = [0; 4096];
+    let mut discarded = 0;
+    while discarded < MAX_DISCARDED_BYTES {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            count => discarded += count,
+        }
+    }
+    Ok(())
+}

@@ -35,7 +35,7 @@ impl Caller {
         if !sessions::is_live(db, &session.0, OffsetDateTime::now_utc()).await? {
             return Ok(None);
         }
-        let row = users::find(db, self.user.id.as_str()).await?;
+        let user = users::find(db, self.user.id.as_str()).await?;
         Ok(user.map(|user| Self { user, session: Some(session.clone()) }))
     }
 }

@@ -37,12 +37,12 @@ fn bad_values_are_refused_with_an_example() {
         ("ROOMCAST_REGISTRATION", "maybe", "ROOMCAST_REGISTRATION=closed"),
         ("ROOMCAST_PUBLIC_URL", "app.example.org", "ROOMCAST_PUBLIC_URL=https://app.example.org"),
         ("ROOMCAST_ALLOWED_ORIGINS", "*", "ROOMCAST_ALLOWED_ORIGINS=https://"),
-        ("ROOMCAST_API_KEY", "short", "ROOMCAST_API_KEY="),
+        ("ROOMCAST_API_KEY", "hunter2", "ROOMCAST_API_KEY="),
         ("REDIS_URL", "redis://127.0.0.1", "REDIS_URL"),
     ] {
         let message = parse(&[], &[(name, value)]).unwrap_err();
         assert!(message.contains(name) && message.contains(example), "{name}={value}: {message}");
-        assert!(!message.contains("short") || name != "ROOMCAST_API_KEY", "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
     }
 }
 

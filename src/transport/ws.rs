@@ -140,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         // Whatever comes shows that somebody is there.
         self.pinged = false;
         self.patience.as_mut().reset(Instant::now() + self.heartbeat);
-        let verdict = self.rate.take();
+        let verdict = self.rate.take(Instant::now());
         if verdict == Verdict::OverForLong {
             return Err(End::Close(Close::RateLimited));
         }

@@ -5,13 +5,12 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
 
 use super::{CommandId, ErrorCode, Rejection};
-use crate::realtime::{Channel, Close, Cursor, Event, SocketId, User};
+use crate::realtime::{Channel, Close, Cursor, Data, Event, SocketId, User};
 
 const RFC3339_MILLIS: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -39,7 +38,8 @@ struct Encoded {
 }
 
 /// What the first frame of a connection says.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
+#[serde(tag = "type", rename = "welcome")]
 pub struct Welcome<'a> {
     /// The connection's socket id.
     pub socket: SocketId,
@@ -50,9 +50,21 @@ pub struct Welcome<'a> {
     /// From where on it gets everything.
     pub cursor: Cursor,
     /// Whether it gets what it missed; absent where it did not ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<bool>,
     /// Seconds of silence after which a heartbeat comes.
     pub heartbeat: u64,
+}
+
+/// What the last frame of a connection says.
+#[derive(serde::Serialize)]
+#[serde(tag = "type", rename = "disconnect")]
+struct Disconnect<'a> {
+    code: &'a str,
+    message: &'a str,
+    reconnect: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<u64>,
 }
 
 impl Frame {
@@ -77,18 +89,7 @@ impl Frame {
 
     /// The first frame of every connection.
     pub fn welcome(welcome: &Welcome<'_>) -> Self {
-        let mut value = json!({
-            "type": "welcome",
-            "socket": welcome.socket,
-            "user": welcome.user,
-            "channels": welcome.channels,
-            "cursor": welcome.cursor,
-            "heartbeat": welcome.heartbeat,
-        });
-        if let Some(recovered) = welcome.recovered {
-            value["recovered"] = recovered.into();
-        }
-        Self::new(value.to_string(), "welcome", Some(welcome.cursor), None, 0..0)
+        Self::new(Data::from_value(welcome).as_str().to_owned(), "welcome", Some(welcome.cursor), None, 0..0)
     }
 
     /// Says that the connection lives, and how far the log has been looked through for it.
@@ -126,23 +127,19 @@ impl Frame {
 
     /// The last frame: why the connection ends, and in how many milliseconds to come back.
     pub fn disconnect(close: Close, retry: u64) -> Self {
-        let mut value = json!({
-            "type": "disconnect",
-            "code": close.word(),
-            "message": close.message(),
-            "reconnect": close.reconnect(),
-        });
         let retry = close.reconnect().then_some(retry);
-        if let Some(retry) = retry {
-            value["retry"] = retry.into();
-        }
-        Self::new(value.to_string(), "disconnect", None, retry, 0..0)
+        let (code, message, reconnect) = (close.word(), close.message(), close.reconnect());
+        Self::ending(&Disconnect { code, message, reconnect, retry })
     }
 
     /// The refusal of an event stream that may come back later (limits, draining): 200 and this one event.
     pub fn refusal(code: ErrorCode, message: &str, retry: u64) -> Self {
-        let value = json!({"type": "disconnect", "code": code.word(), "message": message, "reconnect": true, "retry": retry});
-        Self::new(value.to_string(), "disconnect", None, Some(retry), 0..0)
+        Self::ending(&Disconnect { code: code.word(), message, reconnect: true, retry: Some(retry) })
+    }
+
+    fn ending(disconnect: &Disconnect<'_>) -> Self {
+        let json = Data::from_value(disconnect).as_str().to_owned();
+        Self::new(json, "disconnect", None, disconnect.retry, 0..0)
     }
 
     fn new(json: String, name: &str, cursor: Option<Cursor>, retry: Option<u64>, data: Range<usize>) -> Self {
@@ -214,7 +211,6 @@ impl fmt::Debug for Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realtime::Data;
     use crate::realtime::cursor::Epoch;
 
     fn event(data: &str) -> Frame {

@@ -1,0 +1,74 @@
+//! A server of its own for each test, in this process, on a port of its own, with a database of its own.
+
+use std::net::SocketAddr;
+
+use roomcast::config::{Config, Registration};
+use roomcast::{Roomcast, accounts, server};
+
+use super::Person;
+
+/// The password of everybody.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// A running server. It ends with the test.
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) app: Roomcast,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With other settings.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// On a database that is there already.
+    pub(crate) async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
+            registration: Registration::Open,
+            messages_per_second: 1_000_000,
+            ..Config::default()
+        };
+        change(&mut config);
+        let app = Roomcast::open(config).await.unwrap();
+        let listener = server::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (router, serving) = (app.router(), app.clone());
+        tokio::spawn(async move { server::serve(&serving, listener, router).await });
+        Self { address, app, folder }
+    }
+
+    /// Shuts down as SIGTERM does, and gives the database back.
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
+        self.app.stop();
+        assert!(self.app.wait().await, "something did not end in time");
+        self.folder
+    }
+
+    /// Somebody who is not logged in.
+    pub(crate) fn nobody(&self) -> Person {
+        Person::nobody(self.address)
+    }
+
+    /// Somebody new, logged in.
+    pub(crate) async fn person(&self, name: &str) -> Person {
+        let mut person = self.nobody();
+        person.register(name).await;
+        person.log_in(name).await;
+        person
+    }
+
+    /// Somebody new, logged in, who is an administrator.
+    pub(crate) async fn administrator(&self, name: &str) -> Person {
+        accounts::add(self.app.config(), name, true, PASSWORD.to_owned()).await.unwrap();
+        let mut person = self.nobody();
+        person.log_in(name).await;
+        person
+    }
+}

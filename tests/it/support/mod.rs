@@ -1,0 +1,32 @@
+//! What stories are told with: a server, people, and their clients.
+
+mod app;
+mod person;
+mod sse;
+mod ws;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub(crate) use app::TestApp;
+pub(crate) use person::{Answer, Person};
+pub(crate) use sse::{SseClient, SseEvent};
+pub(crate) use ws::{Ended, WsClient};
+
+/// How long a test waits for what must come. Long, because machines are shared; nothing waits this long when it works.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until something is so.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("it never came to be that {what}"));
+}
+
+/// The position in a cursor.
+pub(crate) fn position(cursor: &str) -> u64 {
+    cursor.split_once('-').unwrap().1.parse().unwrap()
+}

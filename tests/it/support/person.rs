@@ -1,0 +1,159 @@
+//! A person with a browser: cookies, requests, and connections that carry them.
+
+use std::net::SocketAddr;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::app::PASSWORD;
+use super::{SseClient, WsClient};
+
+/// Somebody, logged in or not.
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) id: String,
+    pub(crate) address: SocketAddr,
+    http: Client,
+    /// The session's cookie, as it is sent.
+    pub(crate) cookie: Option<String>,
+    /// The socket that is named in requests.
+    socket: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    /// The `Event-Cursor`.
+    pub(crate) fn cursor(&self) -> String {
+        self.headers["event-cursor"].to_str().unwrap().to_owned()
+    }
+
+    /// The id of what was made.
+    pub(crate) fn id(&self) -> String {
+        assert_eq!(self.status, StatusCode::CREATED, "{self:?}");
+        self.json["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Fails unless it is this status.
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        self
+    }
+
+    /// Fails unless it is this problem.
+    #[track_caller]
+    pub(crate) fn is_problem(self, status: u16, code: &str) -> Self {
+        assert_eq!((self.status.as_u16(), self.json["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        self
+    }
+}
+
+impl Person {
+    pub(super) fn nobody(address: SocketAddr) -> Self {
+        Self { id: String::new(), address, http: Client::new(), cookie: None, socket: None }
+    }
+
+    pub(crate) async fn register(&mut self, name: &str) {
+        self.id = self.post("/auth/register", json!({ "username": name, "password": PASSWORD })).await.id();
+    }
+
+    pub(crate) async fn log_in(&mut self, name: &str) {
+        let answer = self.post("/auth/login", json!({ "username": name, "password": PASSWORD })).await.is(200);
+        self.id = answer.json["id"].as_str().unwrap().to_owned();
+        let cookie = answer.headers["set-cookie"].to_str().unwrap();
+        self.cookie = cookie.split(';').next().map(str::to_owned);
+    }
+
+    /// The same person, who names a socket in each request.
+    pub(crate) fn at(&self, socket: &str) -> Self {
+        Self { socket: Some(socket.to_owned()), ..self.clone() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PATCH, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.request(Method::DELETE, path, None).await
+    }
+
+    async fn request(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.builder(method, &format!("/api/v1{path}"));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        Self::send(request).await
+    }
+
+    /// A request to any path, to be changed before it is sent.
+    pub(crate) fn builder(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", cookie);
+        }
+        if let Some(socket) = &self.socket {
+            request = request.header("x-socket-id", socket);
+        }
+        request
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        let json = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+        Answer { status, headers, json }
+    }
+
+    /// Opens a WebSocket; `query` is what comes after the question mark.
+    pub(crate) async fn ws(&self, query: &str) -> WsClient {
+        WsClient::connect(self.address, query, self.cookie.as_deref()).await.unwrap()
+    }
+
+    /// Opens an event stream; `query` is what comes after the question mark.
+    pub(crate) async fn sse(&self, query: &str) -> SseClient {
+        SseClient::connect(self.builder(Method::GET, &format!("/sse/events?{query}"))).await
+    }
+
+    /// A root of this person's own.
+    pub(crate) async fn makes_root(&self, name: &str) -> String {
+        self.post("/document-roots", json!({ "name": name })).await.id()
+    }
+
+    /// A document under a root.
+    pub(crate) async fn makes_document(&self, root: &str, data: Value) -> String {
+        self.post("/documents", json!({ "rootId": root, "type": "text", "data": data })).await.id()
+    }
+
+    /// Changes a document, and says where in the log that is.
+    pub(crate) async fn changes(&self, document: &str, data: Value) -> String {
+        self.put(&format!("/documents/{document}"), json!({ "data": data })).await.is(204).cursor()
+    }
+
+    /// Lets somebody else read or write a root.
+    pub(crate) async fn lets(&self, other: &Person, access: &str, root: &str) {
+        let path = format!("/document-roots/{root}/permissions/users/{}", other.id);
+        self.put(&path, json!({ "access": access })).await.is(204);
+    }
+}

@@ -1,0 +1,144 @@
+//! A WebSocket client.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use super::PATIENCE;
+
+/// An open WebSocket, past its `welcome`.
+pub(crate) struct WsClient {
+    pub(crate) welcome: Value,
+    pub(crate) socket: WebSocketStream<TcpStream>,
+    /// What came while an answer was waited for.
+    early: VecDeque<Value>,
+    last_id: u64,
+}
+
+/// How a connection ended: the close code, where there was one, and the `disconnect` before it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<u16>,
+    pub(crate) disconnect: Option<Value>,
+}
+
+impl WsClient {
+    /// Connects, and waits for the welcome. A refusal is an error of tungstenite's.
+    pub(crate) async fn connect(address: SocketAddr, query: &str, cookie: Option<&str>) -> Result<Self, tungstenite::Error> {
+        let mut client = Self::connect_silently(address, query, cookie).await?;
+        client.welcome = client.next().await;
+        assert_eq!(client.welcome["type"], "welcome", "the first frame is {}", client.welcome);
+        Ok(client)
+    }
+
+    /// Connects, and reads nothing.
+    pub(crate) async fn connect_silently(
+        address: SocketAddr,
+        query: &str,
+        cookie: Option<&str>,
+    ) -> Result<Self, tungstenite::Error> {
+        let mut request = format!("ws://{address}/ws?{query}").into_client_request()?;
+        if let Some(cookie) = cookie {
+            request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        }
+        let stream = TcpStream::connect(address).await?;
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
+        Ok(Self { welcome: Value::Null, socket, early: VecDeque::new(), last_id: 0 })
+    }
+
+    /// The socket id.
+    pub(crate) fn id(&self) -> &str {
+        self.welcome["socket"].as_str().unwrap()
+    }
+
+    /// The next frame.
+    pub(crate) async fn next(&mut self) -> Value {
+        match self.early.pop_front() {
+            Some(frame) => frame,
+            None => self.read().await.unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}")),
+        }
+    }
+
+    /// The next frame that is no heartbeat.
+    pub(crate) async fn next_event(&mut self) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] != "heartbeat" {
+                return frame;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Value, Ended> {
+        let mut disconnect = None;
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("nothing came");
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap();
+                    if frame["type"] != "disconnect" {
+                        return Ok(frame);
+                    }
+                    disconnect = Some(frame);
+                }
+                Some(Ok(Message::Close(close))) => {
+                    // The answer to the close goes out while the end is waited for.
+                    let _ = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+                    return Err(Ended { code: close.map(|close| close.code.into()), disconnect });
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(Ended { code: None, disconnect }),
+            }
+        }
+    }
+
+    /// Reads on to the end, and says how it came.
+    pub(crate) async fn end(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.read().await {
+                return ended;
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, frame: Value) {
+        self.send_text(frame.to_string()).await;
+    }
+
+    pub(crate) async fn send_text(&mut self, text: String) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Sends a command, and waits for its answer; what comes before it is read later.
+    pub(crate) async fn call(&mut self, mut command: Value) -> Value {
+        self.last_id += 1;
+        command["id"] = json!(self.last_id);
+        self.send(command).await;
+        loop {
+            let frame = self.read().await.unwrap_or_else(|ended| panic!("expected an answer, but it ended: {ended:?}"));
+            if frame["id"] == json!(self.last_id) {
+                return frame;
+            }
+            self.early.push_back(frame);
+        }
+    }
+
+    /// Joins a channel.
+    pub(crate) async fn joins(&mut self, channel: &str) -> Value {
+        let answer = self.call(json!({ "type": "join", "channel": channel })).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        answer
+    }
+
+    /// Everything that the server has sent so far: what comes before the answer to a ping.
+    pub(crate) async fn so_far(&mut self) -> Vec<Value> {
+        self.call(json!({ "type": "ping" })).await;
+        self.early.drain(..).collect()
+    }
+}

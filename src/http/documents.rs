@@ -160,7 +160,7 @@ pub(super) async fn update(
     let shown = Shown::new(&document)?;
     let changed = Changed { id: &shown.id, data: &shown.data, updated_at: &shown.updated_at };
     let notification = Notification::new("changed-document", &changed).to(Channel::document(&document.root_id));
-    let notify = record::for_admins(&caller, Notify::of(notification), Kind::Document, &shown);
+    let notify = record::for_admins(&caller, Kind::Document, &shown).and(notification);
     Ok((StatusCode::NO_CONTENT, notify, etag(&document)).into_response())
 }
 

@@ -35,16 +35,16 @@ pub(super) fn deleted(caller: &Caller, kind: Kind, id: &str, to: Vec<Channel>) -
 
 fn told(caller: &Caller, kind: Kind, name: &str, record: &impl Serialize, to: Vec<Channel>) -> Notify {
     let said = Notification::new(name, &Said { kind, record });
-    let notify = Notify::of(to.into_iter().fold(said, Notification::to));
-    for_admins(caller, notify, kind, record)
+    for_admins(caller, kind, record).and(to.into_iter().fold(said, Notification::to))
 }
 
-/// Administrators hear of every change by somebody who is none.
-pub(super) fn for_admins(caller: &Caller, notify: Notify, kind: Kind, record: &impl Serialize) -> Notify {
+/// Administrators hear of every change by somebody who is none. Said first: the position that the caller is answered
+/// with is then one that the caller's own stream reaches.
+pub(super) fn for_admins(caller: &Caller, kind: Kind, record: &impl Serialize) -> Notify {
     if caller.user.admin {
-        return notify;
+        return Notify::default();
     }
-    notify.and(Notification::new("changed-record", &Said { kind, record }).to(Channel::admin()))
+    Notify::of(Notification::new("changed-record", &Said { kind, record }).to(Channel::admin()))
 }
 
 /// What a notification of a record says. Not a `Value`: documents are passed on digit for digit.

@@ -17,7 +17,12 @@ const MAX_NAME_CHARS: usize = 64;
 ///
 /// # Errors
 /// When the name or password is refused, the name is taken, or the database cannot be used.
-pub async fn add(config: &Config, name: &str, admin: bool, password: String) -> anyhow::Result<User> {
+pub async fn add(
+    config: &Config,
+    name: &str,
+    admin: bool,
+    password: String,
+) -> anyhow::Result<User> {
     let store = Store::open(&config.database_url, config.durability).await?;
     let mut db = store.writer().await?;
     let user = insert(&mut db, &Passwords::new(), name, admin, password).await?;
@@ -34,8 +39,10 @@ pub(crate) async fn insert(
     admin: bool,
     password: String,
 ) -> anyhow::Result<User> {
-    check_username(name).map_err(|expected| anyhow::anyhow!("the name {name:?} cannot be used: {expected}"))?;
-    check_password(&password).map_err(|expected| anyhow::anyhow!("the password cannot be used: {expected}"))?;
+    check_username(name)
+        .map_err(|expected| anyhow::anyhow!("the name {name:?} cannot be used: {expected}"))?;
+    check_password(&password)
+        .map_err(|expected| anyhow::anyhow!("the password cannot be used: {expected}"))?;
     let hash = passwords.hash(password).await?;
     let user = new_user(name, admin);
     match users::insert(db, &user, &hash, OffsetDateTime::now_utc()).await {
@@ -49,7 +56,11 @@ pub(crate) async fn insert(
 ///
 /// # Errors
 /// When there is none.
-pub fn read_password(from_stdin: bool, input: &mut impl BufRead, output: &mut impl Write) -> anyhow::Result<String> {
+pub fn read_password(
+    from_stdin: bool,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+) -> anyhow::Result<String> {
     if !from_stdin {
         write!(output, "Password: ")?;
         output.flush()?;
@@ -57,23 +68,34 @@ pub fn read_password(from_stdin: bool, input: &mut impl BufRead, output: &mut im
     let mut line = String::new();
     input.read_line(&mut line)?;
     let password = line.trim_end_matches(['\r', '\n']);
-    anyhow::ensure!(!password.is_empty(), "no password came\n  example   printf %s \"$PASSWORD\" | roomcast user add ada --password-stdin");
+    anyhow::ensure!(
+        !password.is_empty(),
+        "no password came\n  example   printf %s \"$PASSWORD\" | roomcast user add ada --password-stdin"
+    );
     Ok(password.to_owned())
 }
 
 /// A user that is not stored yet.
 pub(crate) fn new_user(name: &str, admin: bool) -> User {
     let id = UserId::parse(&new_id()).expect("a UUID is fit to be an id");
-    User { id, name: name.into(), admin }
+    User {
+        id,
+        name: name.into(),
+        admin,
+    }
 }
 
 /// What a name must be like, if this one is not.
 pub(crate) fn check_username(name: &str) -> Result<(), String> {
     let length = name.chars().count();
-    if (1..=MAX_NAME_CHARS).contains(&length) && !name.chars().any(|c| is_unseen(c) || c.is_whitespace()) {
+    if (1..=MAX_NAME_CHARS).contains(&length)
+        && !name.chars().any(|c| is_unseen(c) || c.is_whitespace())
+    {
         return Ok(());
     }
-    Err(format!("expected 1 to {MAX_NAME_CHARS} characters without white space and control characters"))
+    Err(format!(
+        "expected 1 to {MAX_NAME_CHARS} characters without white space and control characters"
+    ))
 }
 
 /// What a password must be like, if this one is not.
@@ -81,12 +103,15 @@ pub(crate) fn check_password(password: &str) -> Result<(), String> {
     if password.chars().count() >= MIN_CHARS && password.len() <= MAX_BYTES {
         return Ok(());
     }
-    Err(format!("expected at least {MIN_CHARS} characters and at most {MAX_BYTES} bytes"))
+    Err(format!(
+        "expected at least {MIN_CHARS} characters and at most {MAX_BYTES} bytes"
+    ))
 }
 
 /// Control characters, and those that hide or turn the direction of what stands after them.
 pub(crate) fn is_unseen(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Whether an insert failed because the name is somebody's.

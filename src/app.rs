@@ -68,7 +68,10 @@ impl Roomcast {
             started: Instant::now(),
         };
         let app = Self(Arc::new(inner));
-        app.0.tasks.spawn(end_expired_sessions(app.0.log.clone(), app.0.stopping.clone()));
+        app.0.tasks.spawn(end_expired_sessions(
+            app.0.log.clone(),
+            app.0.stopping.clone(),
+        ));
         Ok(app)
     }
 
@@ -86,17 +89,36 @@ impl Roomcast {
     }
 
     /// Gives routes the caller, from the session's cookie.
-    pub(crate) fn identifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
-        let secure = self.0.config.public_url.as_ref().is_some_and(Origin::is_secure);
+    pub(crate) fn identifying<S: Clone + Send + Sync + 'static>(
+        &self,
+        routes: Router<S>,
+    ) -> Router<S> {
+        let secure = self
+            .0
+            .config
+            .public_url
+            .as_ref()
+            .is_some_and(Origin::is_secure);
         routes
             .layer(from_fn_with_state(self.0.store.clone(), identify))
-            .layer(session::layer(self.0.store.clone(), self.0.log.clone(), secure))
-            .layer(from_fn_with_state(Arc::clone(&self.0.config), origin::guard))
+            .layer(session::layer(
+                self.0.store.clone(),
+                self.0.log.clone(),
+                secure,
+            ))
+            .layer(from_fn_with_state(
+                Arc::clone(&self.0.config),
+                origin::guard,
+            ))
             .layer(from_fn(http::request_id::assign))
     }
 
     fn notifier(&self) -> Notifier {
-        Notifier { log: self.0.log.clone(), tasks: self.0.tasks.clone(), max_body_bytes: MAX_BODY_BYTES }
+        Notifier {
+            log: self.0.log.clone(),
+            tasks: self.0.tasks.clone(),
+            max_body_bytes: MAX_BODY_BYTES,
+        }
     }
 
     /// The rooms and connections.
@@ -155,7 +177,9 @@ impl Roomcast {
     /// log. False when some had to be left behind.
     pub async fn wait(&self) -> bool {
         self.0.tasks.close();
-        let ended = tokio::time::timeout(self.0.config.shutdown_timeout, self.0.tasks.wait()).await.is_ok();
+        let ended = tokio::time::timeout(self.0.config.shutdown_timeout, self.0.tasks.wait())
+            .await
+            .is_ok();
         self.0.log.close().await;
         self.0.store.close().await;
         ended
@@ -173,4 +197,3 @@ async fn end_expired_sessions(log: Log, stopping: CancellationToken) {
         }
     }
 }
-

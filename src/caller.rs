@@ -1,10 +1,10 @@
 //! The caller of a request: who is logged in, found once per request and handed on.
 
+use ::http::request::Parts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use ::http::request::Parts;
 use time::OffsetDateTime;
 use tower_sessions::Session;
 
@@ -26,22 +26,34 @@ pub struct Caller {
 impl Caller {
     /// A caller whom the application itself has found out.
     pub fn new(user: User) -> Self {
-        Self { user, session: None }
+        Self {
+            user,
+            session: None,
+        }
     }
 
     /// Looks the same caller up again: nobody, if the login has ended meanwhile.
     pub(crate) async fn again(&self, db: &mut Db) -> sqlx::Result<Option<Self>> {
-        let Some(session) = &self.session else { return Ok(Some(self.clone())) };
+        let Some(session) = &self.session else {
+            return Ok(Some(self.clone()));
+        };
         if !sessions::is_live(db, &session.0, OffsetDateTime::now_utc()).await? {
             return Ok(None);
         }
         let user = users::find(db, self.user.id.as_str()).await?;
-        Ok(user.map(|user| Self { user, session: Some(session.clone()) }))
+        Ok(user.map(|user| Self {
+            user,
+            session: Some(session.clone()),
+        }))
     }
 }
 
 /// The layer that finds the caller. It stands inside the session layer.
-pub(crate) async fn identify(State(store): State<Store>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(
+    State(store): State<Store>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if request.extensions().get::<Caller>().is_none() {
         match find(&store, request.extensions().get::<Session>()).await {
             Ok(Some(caller)) => {
@@ -55,18 +67,32 @@ pub(crate) async fn identify(State(store): State<Store>, mut request: Request, n
 }
 
 async fn find(store: &Store, session: Option<&Session>) -> Result<Option<Caller>, Error> {
-    let Some(session) = session else { return Ok(None) };
-    let user: Option<String> = session.get(session::USER).await.map_err(|error| Error::Internal(error.into()))?;
-    let (Some(user), Some(id)) = (user, session.id()) else { return Ok(None) };
+    let Some(session) = session else {
+        return Ok(None);
+    };
+    let user: Option<String> = session
+        .get(session::USER)
+        .await
+        .map_err(|error| Error::Internal(error.into()))?;
+    let (Some(user), Some(id)) = (user, session.id()) else {
+        return Ok(None);
+    };
     let user = users::find(&mut *store.read().await?, &user).await?;
-    Ok(user.map(|user| Caller { user, session: Some(session::key(id)) }))
+    Ok(user.map(|user| Caller {
+        user,
+        session: Some(session::key(id)),
+    }))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts.extensions.get::<Self>().cloned().ok_or(Error::Unauthorized("Log in first."))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or(Error::Unauthorized("Log in first."))
     }
 }
 

@@ -12,9 +12,9 @@ use crate::realtime::Data;
 use crate::realtime::registry::Access;
 use crate::store::documents::{self, Document};
 use crate::store::groups::{self, Group};
+use crate::store::new_id;
 use crate::store::permissions::{self, Holder};
 use crate::store::roots::{self, DocumentRoot};
-use crate::store::new_id;
 
 /// The password of every demo user.
 const PASSWORD: &str = "roomcast-demo";
@@ -53,14 +53,27 @@ pub async fn fill(app: &Roomcast) -> anyhow::Result<Demo> {
     for (name, admin) in [("ada", false), ("bob", false), ("root", true)] {
         people.push(accounts::insert(db, app.passwords(), name, admin, PASSWORD.to_owned()).await?);
     }
-    let group = Group { id: new_id(), name: "Writers".into() };
+    let group = Group {
+        id: new_id(),
+        name: "Writers".into(),
+    };
     groups::insert(db, &group, now).await?;
     for person in &people[..2] {
         groups::put_member(db, &group.id, &person.id, person.name.as_ref() == "ada").await?;
     }
-    let root = DocumentRoot { id: new_id(), name: "Shared notes".into() };
+    let root = DocumentRoot {
+        id: new_id(),
+        name: "Shared notes".into(),
+    };
     roots::insert(db, &root, now).await?;
-    permissions::put(db, new_id(), &root.id, Holder::Group(&group.id), Access::Write).await?;
+    permissions::put(
+        db,
+        new_id(),
+        &root.id,
+        Holder::Group(&group.id),
+        Access::Write,
+    )
+    .await?;
     let document = Document {
         id: new_id(),
         root_id: root.id.clone(),
@@ -73,7 +86,10 @@ pub async fn fill(app: &Roomcast) -> anyhow::Result<Demo> {
     };
     documents::insert(db, &document).await?;
     turn.commit(Vec::new()).await?;
-    Ok(Demo { root: root.id, document: document.id })
+    Ok(Demo {
+        root: root.id,
+        document: document.id,
+    })
 }
 
 impl Demo {
@@ -86,14 +102,28 @@ impl Demo {
             env!("CARGO_PKG_VERSION")
         );
         let steps = [
-            ("Log in", format!(
-                "curl -sc ada.jar http://{address}/api/v1/auth/login -H 'Content-Type: application/json' -d '{{\"username\":\"ada\",\"password\":\"{PASSWORD}\"}}'"
-            )),
-            ("Listen, in another terminal", format!("curl -sNb ada.jar http://{address}/sse/events/document:{root}")),
-            ("Change a document, and see it there", format!(
-                "curl -sib ada.jar -X PUT http://{address}/api/v1/documents/{document} -H 'Content-Type: application/json' -d '{{\"data\":{{\"text\":\"Hello, all.\"}}}}'"
-            )),
-            ("The same over WebSocket", format!("ws://{address}/ws?channel=document:{root}   (with the cookie from ada.jar)")),
+            (
+                "Log in",
+                format!(
+                    "curl -sc ada.jar http://{address}/api/v1/auth/login -H 'Content-Type: application/json' -d '{{\"username\":\"ada\",\"password\":\"{PASSWORD}\"}}'"
+                ),
+            ),
+            (
+                "Listen, in another terminal",
+                format!("curl -sNb ada.jar http://{address}/sse/events/document:{root}"),
+            ),
+            (
+                "Change a document, and see it there",
+                format!(
+                    "curl -sib ada.jar -X PUT http://{address}/api/v1/documents/{document} -H 'Content-Type: application/json' -d '{{\"data\":{{\"text\":\"Hello, all.\"}}}}'"
+                ),
+            ),
+            (
+                "The same over WebSocket",
+                format!(
+                    "ws://{address}/ws?channel=document:{root}   (with the cookie from ada.jar)"
+                ),
+            ),
         ];
         for (what, how) in steps {
             let _ = write!(text, "\n{what}:\n  {how}\n");

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use axum::response::{IntoResponse, Response};
 use ::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
@@ -67,13 +67,24 @@ pub enum Error {
 impl Error {
     /// A malformed request.
     pub fn invalid(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::Invalid { code, detail: detail.into(), errors: Vec::new() }
+        Self::Invalid {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
     }
 
     /// A body with one wrong field.
     pub fn field(field: &str, message: impl Into<String>) -> Self {
-        let errors = vec![FieldError { field: field.into(), message: message.into() }];
-        Self::Invalid { code: "invalid-body", detail: "The body has a wrong field.".into(), errors }
+        let errors = vec![FieldError {
+            field: field.into(),
+            message: message.into(),
+        }];
+        Self::Invalid {
+            code: "invalid-body",
+            detail: "The body has a wrong field.".into(),
+            errors,
+        }
     }
 
     /// Not allowed.
@@ -83,23 +94,49 @@ impl Error {
 
     fn parts(&self) -> (StatusCode, &'static str, Cow<'_, str>) {
         match self {
-            Self::Invalid { code, detail, .. } => (StatusCode::BAD_REQUEST, code, Cow::Borrowed(detail)),
-            Self::Unauthorized(detail) => (StatusCode::UNAUTHORIZED, "unauthorized", (*detail).into()),
-            Self::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", Cow::Borrowed(detail)),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here, or nothing for you.".into()),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method; see Allow.".into())
+            Self::Invalid { code, detail, .. } => {
+                (StatusCode::BAD_REQUEST, code, Cow::Borrowed(detail))
             }
+            Self::Unauthorized(detail) => {
+                (StatusCode::UNAUTHORIZED, "unauthorized", (*detail).into())
+            }
+            Self::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", Cow::Borrowed(detail)),
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "There is nothing here, or nothing for you.".into(),
+            ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Not with this method; see Allow.".into(),
+            ),
             Self::Conflict(detail) => (StatusCode::CONFLICT, "conflict", Cow::Borrowed(detail)),
-            Self::PreconditionFailed(detail) => (StatusCode::PRECONDITION_FAILED, "precondition-failed", (*detail).into()),
-            Self::TooLarge(detail) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", Cow::Borrowed(detail)),
+            Self::PreconditionFailed(detail) => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                (*detail).into(),
+            ),
+            Self::TooLarge(detail) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                Cow::Borrowed(detail),
+            ),
             Self::UnsupportedMediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
                 "The body must be JSON, with Content-Type: application/json.".into(),
             ),
-            Self::RateLimited { detail, .. } => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", (*detail).into()),
-            Self::Unavailable { detail, .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", (*detail).into()),
+            Self::RateLimited { detail, .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate-limited",
+                (*detail).into(),
+            ),
+            Self::Unavailable { detail, .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                (*detail).into(),
+            ),
             Self::Internal(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -129,8 +166,12 @@ impl IntoResponse for Error {
         }
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } = self {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } = self
+        {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
         }
         response
@@ -146,9 +187,10 @@ impl From<anyhow::Error> for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-                Self::Unavailable { detail: "The database is busy.", retry_after: 1 }
-            }
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Self::Unavailable {
+                detail: "The database is busy.",
+                retry_after: 1,
+            },
             error => Self::Internal(error.into()),
         }
     }
@@ -158,11 +200,18 @@ impl From<CommitError> for Error {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Database(error) => Self::from(error),
-            CommitError::Busy => Self::Unavailable { detail: "Too many changes at once.", retry_after: 1 },
-            CommitError::Closed => Self::Unavailable { detail: "The server shuts down.", retry_after: 5 },
-            CommitError::NotCommitted => {
-                Self::Unavailable { detail: "The change could not be kept. Nothing of it was.", retry_after: 1 }
-            }
+            CommitError::Busy => Self::Unavailable {
+                detail: "Too many changes at once.",
+                retry_after: 1,
+            },
+            CommitError::Closed => Self::Unavailable {
+                detail: "The server shuts down.",
+                retry_after: 5,
+            },
+            CommitError::NotCommitted => Self::Unavailable {
+                detail: "The change could not be kept. Nothing of it was.",
+                retry_after: 1,
+            },
         }
     }
 }
@@ -175,6 +224,9 @@ impl From<ReadError> for Error {
 
 impl From<crate::password::Busy> for Error {
     fn from(_: crate::password::Busy) -> Self {
-        Self::Unavailable { detail: "Too many logins at once.", retry_after: 2 }
+        Self::Unavailable {
+            detail: "Too many logins at once.",
+            retry_after: 2,
+        }
     }
 }

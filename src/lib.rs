@@ -4,8 +4,8 @@
 //! cursor resumes a client on either with nothing lost and nothing twice. `examples/embed.rs` shows it inside another
 //! axum application; `ARCHITECTURE.md` follows one message from request to browser. In reading order:
 
-pub mod config;
 pub mod app;
+pub mod config;
 pub mod server;
 pub mod telemetry;
 

@@ -1,5 +1,9 @@
 //! The program: reads the configuration, makes the application, runs it, and ends it when told to.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to whoever started it")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program speaks to whoever started it"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{stderr, stdin};
@@ -26,7 +30,10 @@ fn main() -> ExitCode {
         }
     };
     telemetry::start(&program.config);
-    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from);
     match ended.and_then(|runtime| runtime.block_on(run(program))) {
         Ok(code) => code,
         Err(error) => {
@@ -49,7 +56,8 @@ fn environment() -> Result<BTreeMap<String, String>, dotenvy::Error> {
         Err(error) if error.not_found() => {}
         Err(error) => return Err(error),
     }
-    let known = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let known = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     variables.extend(known);
     Ok(variables)
 }
@@ -74,8 +82,16 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             println!("The configuration is good, and the database can be used.");
             Ok(ExitCode::SUCCESS)
         }
-        Verb::User { verb: UserVerb::Add { name, admin, password_stdin } } => {
-            let password = accounts::read_password(password_stdin, &mut stdin().lock(), &mut stderr())?;
+        Verb::User {
+            verb:
+                UserVerb::Add {
+                    name,
+                    admin,
+                    password_stdin,
+                },
+        } => {
+            let password =
+                accounts::read_password(password_stdin, &mut stdin().lock(), &mut stderr())?;
             let user = accounts::add(&config, &name, admin, password).await?;
             println!("{}", user.id);
             Ok(ExitCode::SUCCESS)
@@ -85,12 +101,19 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
     // Heard from the first moment on.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let listener = server::listen(config.listen).await?;
     let address = listener.local_addr()?;
     let app = Roomcast::open(config).await?;
     warn_of_what_has_no_effect(app.config());
-    let introduction = if demo { Some(dev::fill(&app).await?.introduction(address)) } else { None };
+    let introduction = if demo {
+        Some(dev::fill(&app).await?.introduction(address))
+    } else {
+        None
+    };
     let serving = server::serve(&app, listener, app.router());
     println!("listening on http://{address}");
     if let Some(introduction) = introduction {
@@ -125,7 +148,10 @@ fn warn_of_what_has_no_effect(config: &Config) {
     let without_effect = [
         ("ROOMCAST_API_KEY", config.api_key.is_some()),
         ("ROOMCAST_TOKEN_SECRET", config.token_secret.is_some()),
-        ("ROOMCAST_TRUSTED_PROXIES", !config.trusted_proxies.is_empty()),
+        (
+            "ROOMCAST_TRUSTED_PROXIES",
+            !config.trusted_proxies.is_empty(),
+        ),
     ];
     for (name, _) in without_effect.iter().filter(|(_, set)| *set) {
         tracing::warn!(name, "this setting has no effect in this version");

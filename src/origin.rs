@@ -2,10 +2,10 @@
 //!
 //! An upgrade and an event stream are GETs, which protections against forged requests let pass, so they ask here too.
 
+use ::http::{HeaderMap, Method, header};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ::http::{HeaderMap, Method, header};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -14,15 +14,29 @@ use crate::error::Error;
 pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else {
-        let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
-        return if cross_site { Err(refusal("a foreign site")) } else { Ok(()) };
+        let cross_site = headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "cross-site");
+        return if cross_site {
+            Err(refusal("a foreign site"))
+        } else {
+            Ok(())
+        };
     };
     let origin = origin.to_str().unwrap_or_default();
-    if origins.next().is_none() && is_allowed(origin, headers, config) { Ok(()) } else { Err(refusal(origin)) }
+    if origins.next().is_none() && is_allowed(origin, headers, config) {
+        Ok(())
+    } else {
+        Err(refusal(origin))
+    }
 }
 
 fn is_allowed(origin: &str, headers: &HeaderMap, config: &Config) -> bool {
-    if config.allowed_origins.iter().any(|allowed| allowed.as_str() == origin) {
+    if config
+        .allowed_origins
+        .iter()
+        .any(|allowed| allowed.as_str() == origin)
+    {
         return true;
     }
     if config.dev && is_local(origin) {
@@ -34,13 +48,19 @@ fn is_allowed(origin: &str, headers: &HeaderMap, config: &Config) -> bool {
         None => headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok())
-            .is_some_and(|host| origin.strip_prefix("http://").is_some_and(|of| of.eq_ignore_ascii_case(host))),
+            .is_some_and(|host| {
+                origin
+                    .strip_prefix("http://")
+                    .is_some_and(|of| of.eq_ignore_ascii_case(host))
+            }),
     }
 }
 
 /// Whether a page comes from this machine, from whichever port.
 fn is_local(origin: &str) -> bool {
-    let Some(host) = origin.strip_prefix("http://") else { return false };
+    let Some(host) = origin.strip_prefix("http://") else {
+        return false;
+    };
     let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
     matches!(name, "localhost" | "127.0.0.1" | "[::1]") && port.bytes().all(|b| b.is_ascii_digit())
 }
@@ -60,8 +80,15 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    match if safe { Ok(()) } else { check(request.headers(), &config) } {
+    let safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    match if safe {
+        Ok(())
+    } else {
+        check(request.headers(), &config)
+    } {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }
@@ -84,11 +111,23 @@ mod tests {
         let config = Config::default();
         let host = ("host", "chat.example.org:3000");
         assert!(allowed(&config, &[host]));
-        assert!(allowed(&config, &[host, ("origin", "http://chat.example.org:3000")]));
+        assert!(allowed(
+            &config,
+            &[host, ("origin", "http://chat.example.org:3000")]
+        ));
         for evil in [
-            "null", "", "http://evil.org", "https://chat.example.org:3000", "http://chat.example.org", "file://",
-            "http://chat.example.org:30001", "http://evilchat.example.org:3000", "http://chat.example.org:3000.evil.org",
-            "http://good@chat.example.org:3000", "http://chat.example.org:3000/", "http://chat.example.org.:3000",
+            "null",
+            "",
+            "http://evil.org",
+            "https://chat.example.org:3000",
+            "http://chat.example.org",
+            "file://",
+            "http://chat.example.org:30001",
+            "http://evilchat.example.org:3000",
+            "http://chat.example.org:3000.evil.org",
+            "http://good@chat.example.org:3000",
+            "http://chat.example.org:3000/",
+            "http://chat.example.org.:3000",
         ] {
             assert!(!allowed(&config, &[host, ("origin", evil)]), "{evil}");
         }
@@ -99,20 +138,47 @@ mod tests {
 
     #[test]
     fn behind_a_proxy_the_public_origin_counts_and_nothing_else() {
-        let environment = [("ROOMCAST_PUBLIC_URL".to_owned(), "https://app.example.org".to_owned())].into();
-        let config = crate::config::Program::parse_from_parts(["roomcast".into()], &environment).unwrap().config;
+        let environment = [(
+            "ROOMCAST_PUBLIC_URL".to_owned(),
+            "https://app.example.org".to_owned(),
+        )]
+        .into();
+        let config = crate::config::Program::parse_from_parts(["roomcast".into()], &environment)
+            .unwrap()
+            .config;
         let host = ("host", "127.0.0.1:3000");
-        assert!(allowed(&config, &[host, ("origin", "https://app.example.org")]));
-        assert!(!allowed(&config, &[host, ("origin", "http://127.0.0.1:3000")]));
-        assert!(!allowed(&config, &[host, ("origin", "http://app.example.org")]));
+        assert!(allowed(
+            &config,
+            &[host, ("origin", "https://app.example.org")]
+        ));
+        assert!(!allowed(
+            &config,
+            &[host, ("origin", "http://127.0.0.1:3000")]
+        ));
+        assert!(!allowed(
+            &config,
+            &[host, ("origin", "http://app.example.org")]
+        ));
     }
 
     #[test]
     fn in_dev_every_local_port_passes_and_nothing_that_looks_like_one() {
-        let config = Config { dev: true, ..Config::default() };
+        let config = Config {
+            dev: true,
+            ..Config::default()
+        };
         let host = ("host", "127.0.0.1:3000");
-        assert!(allowed(&config, &[host, ("origin", "http://localhost:5173")]));
-        assert!(!allowed(&config, &[host, ("origin", "http://localhost.evil.org")]));
-        assert!(!allowed(&config, &[host, ("origin", "http://localhost:5173.evil.org")]));
+        assert!(allowed(
+            &config,
+            &[host, ("origin", "http://localhost:5173")]
+        ));
+        assert!(!allowed(
+            &config,
+            &[host, ("origin", "http://localhost.evil.org")]
+        ));
+        assert!(!allowed(
+            &config,
+            &[host, ("origin", "http://localhost:5173.evil.org")]
+        ));
     }
 }

@@ -30,23 +30,33 @@ pub(crate) struct Passwords {
 pub(crate) struct Busy;
 
 fn argon2() -> Argon2<'static> {
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 * 1024, 2, 1, None).unwrap_or_default())
+    Argon2::new(
+        Algorithm::Argon2id,
+        Version::V0x13,
+        Params::new(19 * 1024, 2, 1, None).unwrap_or_default(),
+    )
 }
 
 fn hash(password: &str) -> String {
     let hash = argon2().hash_password(password.as_bytes());
-    hash.expect("a password within the bounds can be hashed").to_string()
+    hash.expect("a password within the bounds can be hashed")
+        .to_string()
 }
 
 fn matches(password: &str, hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
 impl Passwords {
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let decoy = hash(&uuid::Uuid::new_v4().to_string()).into();
-        Self { threads: Arc::new(Semaphore::new(cores)), waiting: Arc::new(Semaphore::new(MAX_WAITING)), decoy }
+        Self {
+            threads: Arc::new(Semaphore::new(cores)),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            decoy,
+        }
     }
 
     /// Hashes a new password.
@@ -55,14 +65,25 @@ impl Passwords {
     }
 
     /// Whether a password is the one that was hashed; against nothing it never is, and takes as long.
-    pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Busy> {
+    pub(crate) async fn verify(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, Busy> {
         let (known, decoy) = (hash.is_some(), Arc::clone(&self.decoy));
-        self.compute(move || matches(&password, hash.as_deref().unwrap_or(&decoy)) && known).await
+        self.compute(move || matches(&password, hash.as_deref().unwrap_or(&decoy)) && known)
+            .await
     }
 
-    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
         let _waiting = self.waiting.try_acquire().map_err(|_| Busy)?;
-        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| Busy)?;
+        let thread = Arc::clone(&self.threads)
+            .acquire_owned()
+            .await
+            .map_err(|_| Busy)?;
         let computed = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             work()
@@ -79,9 +100,22 @@ mod tests {
     async fn a_password_matches_itself_and_nothing_else() {
         let passwords = Passwords::new();
         let hash = passwords.hash("correct horse ☂".into()).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify("correct horse ☂".into(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify("correct horse".into(), Some(hash)).await.unwrap());
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert!(
+            passwords
+                .verify("correct horse ☂".into(), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("correct horse".into(), Some(hash))
+                .await
+                .unwrap()
+        );
         assert!(!passwords.verify("anything".into(), None).await.unwrap());
     }
 }

@@ -8,14 +8,22 @@ use crate::store::permissions::Holder;
 use crate::store::{Db, access, groups};
 
 /// What a user may do in a channel; a guest is nobody.
-pub(crate) async fn access(db: &mut Db, user: Option<&User>, channel: &Channel) -> sqlx::Result<Option<Access>> {
+pub(crate) async fn access(
+    db: &mut Db,
+    user: Option<&User>,
+    channel: &Channel,
+) -> sqlx::Result<Option<Access>> {
     match channel.kind() {
         Kind::Presence(of) => presence(db, user, of).await,
         _ => direct(db, user, channel).await,
     }
 }
 
-async fn direct(db: &mut Db, user: Option<&User>, channel: &Channel) -> sqlx::Result<Option<Access>> {
+async fn direct(
+    db: &mut Db,
+    user: Option<&User>,
+    channel: &Channel,
+) -> sqlx::Result<Option<Access>> {
     let Some(user) = user else {
         return Ok((*channel == Channel::global()).then_some(Access::Read));
     };
@@ -25,8 +33,13 @@ async fn direct(db: &mut Db, user: Option<&User>, channel: &Channel) -> sqlx::Re
     match channel.kind() {
         Kind::Global => Ok(Some(Access::Read)),
         Kind::User(id) => Ok((id == user.id.as_str()).then_some(Access::Read)),
-        Kind::Group(id) => Ok(groups::membership(db, id, &user.id).await?.map(|_| Access::Write)),
-        Kind::Context { kind: "document", id } => access::of_root(db, id, &user.id).await,
+        Kind::Group(id) => Ok(groups::membership(db, id, &user.id)
+            .await?
+            .map(|_| Access::Write)),
+        Kind::Context {
+            kind: "document",
+            id,
+        } => access::of_root(db, id, &user.id).await,
         // Every connection has its own already, and nobody else's is anybody's.
         Kind::Admin | Kind::Socket(_) | Kind::Presence(_) | Kind::Context { .. } => Ok(None),
     }
@@ -45,12 +58,21 @@ async fn presence(db: &mut Db, user: Option<&User>, of: &str) -> sqlx::Result<Op
 }
 
 /// The channels that the server joins somebody to on connect.
-pub(crate) async fn automatic(db: &mut Db, user: Option<&User>) -> sqlx::Result<Vec<(Channel, Membership)>> {
+pub(crate) async fn automatic(
+    db: &mut Db,
+    user: Option<&User>,
+) -> sqlx::Result<Vec<(Channel, Membership)>> {
     let mut channels = vec![(Channel::global(), Membership::automatic(Access::Read))];
-    let Some(user) = user else { return Ok(channels) };
+    let Some(user) = user else {
+        return Ok(channels);
+    };
     channels.push((Channel::user(&user.id), Membership::automatic(Access::Read)));
     let groups = groups::ids_of(db, &user.id).await?;
-    channels.extend(groups.iter().map(|id| (Channel::group(id), Membership::automatic(Access::Write))));
+    channels.extend(
+        groups
+            .iter()
+            .map(|id| (Channel::group(id), Membership::automatic(Access::Write))),
+    );
     if user.admin {
         channels[0].1.access = Access::Write;
         channels.push((Channel::admin(), Membership::automatic(Access::Write)));
@@ -84,7 +106,11 @@ pub(crate) async fn withdraw_membership(
 }
 
 /// Deletes a group, and says what that means. Its members hear of it before its channel is no more.
-pub(crate) async fn withdraw_group(db: &mut Db, at: Position, group_id: &str) -> sqlx::Result<Vec<Move>> {
+pub(crate) async fn withdraw_group(
+    db: &mut Db,
+    at: Position,
+    group_id: &str,
+) -> sqlx::Result<Vec<Move>> {
     let channel = Channel::group(group_id);
     let roots = access::roots_of_group(db, group_id).await?;
     access::withdrawing_membership(db, at, group_id, None).await?;
@@ -96,13 +122,27 @@ pub(crate) async fn withdraw_group(db: &mut Db, at: Position, group_id: &str) ->
 }
 
 /// Who lost what in the change at this position, and what everybody else may do with these roots now.
-pub(crate) async fn changed(db: &mut Db, at: Position, roots: &[String]) -> sqlx::Result<Vec<Move>> {
+pub(crate) async fn changed(
+    db: &mut Db,
+    at: Position,
+    roots: &[String],
+) -> sqlx::Result<Vec<Move>> {
     let lost = access::withdrawn(db, at).await?;
-    let mut moves: Vec<_> =
-        lost.into_iter().map(|(user, channel)| Move::Change { user, channel, access: None }).collect();
+    let mut moves: Vec<_> = lost
+        .into_iter()
+        .map(|(user, channel)| Move::Change {
+            user,
+            channel,
+            access: None,
+        })
+        .collect();
     for root in roots {
         for (user, access) in access::holders(db, root).await? {
-            moves.push(Move::Change { user, channel: Channel::document(root), access: Some(access) });
+            moves.push(Move::Change {
+                user,
+                channel: Channel::document(root),
+                access: Some(access),
+            });
         }
     }
     Ok(moves)

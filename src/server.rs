@@ -48,10 +48,15 @@ pub async fn serve(app: &Roomcast, listener: TcpListener, router: Router) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                app.tasks().spawn(connection(app.clone(), stream, peer, router.clone()));
+                app.tasks()
+                    .spawn(connection(app.clone(), stream, peer, router.clone()));
             }
             // The client was gone before we looked.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections; those that are there go on");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -86,4 +91,3 @@ async fn connection(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: 
         tracing::debug!(%peer, %error, "a connection ended early");
     }
 }
-

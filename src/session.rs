@@ -26,13 +26,22 @@ const LIFETIME: Duration = Duration::days(14);
 /// What a session is known by outside its cookie.
 pub(crate) fn key(id: Id) -> SessionKey {
     let hash = Sha256::digest(id.to_string());
-    SessionKey(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    SessionKey(
+        hash.iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+            .into(),
+    )
 }
 
 /// The layer that reads the cookie. `secure` is for servers that are reached over TLS.
 pub(crate) fn layer(store: Store, log: Log, secure: bool) -> SessionManagerLayer<Sessions> {
     SessionManagerLayer::new(Sessions { store, log })
-        .with_name(if secure { "__Host-roomcast" } else { "roomcast" })
+        .with_name(if secure {
+            "__Host-roomcast"
+        } else {
+            "roomcast"
+        })
         .with_secure(secure)
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
@@ -58,13 +67,25 @@ fn encode(record: &Record) -> Result<String> {
 #[async_trait]
 impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> Result<()> {
-        let user = record.data.get(USER).and_then(|user| user.as_str()).unwrap_or_default().to_owned();
+        let user = record
+            .data
+            .get(USER)
+            .and_then(|user| user.as_str())
+            .unwrap_or_default()
+            .to_owned();
         let (id, data) = (key(record.id), encode(record)?);
         let mut turn = self.log.begin().await.map_err(backend)?;
         // 128 random bits do not collide; if they ever did, this fails, and overwrites nobody's login.
-        sessions::insert(turn.db(), &id.0, &user, &data, OffsetDateTime::now_utc(), record.expiry_date)
-            .await
-            .map_err(backend)?;
+        sessions::insert(
+            turn.db(),
+            &id.0,
+            &user,
+            &data,
+            OffsetDateTime::now_utc(),
+            record.expiry_date,
+        )
+        .await
+        .map_err(backend)?;
         turn.commit(Vec::new()).await.map_err(backend)?;
         Ok(())
     }
@@ -72,23 +93,35 @@ impl SessionStore for Sessions {
     async fn save(&self, record: &Record) -> Result<()> {
         let (id, data) = (key(record.id), encode(record)?);
         let mut turn = self.log.begin().await.map_err(backend)?;
-        sessions::update(turn.db(), &id.0, &data, record.expiry_date).await.map_err(backend)?;
+        sessions::update(turn.db(), &id.0, &data, record.expiry_date)
+            .await
+            .map_err(backend)?;
         turn.commit(Vec::new()).await.map_err(backend)?;
         Ok(())
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
         let mut db = self.store.read().await.map_err(backend)?;
-        let found = sessions::find(&mut db, &key(*id).0, OffsetDateTime::now_utc()).await.map_err(backend)?;
-        let Some((data, expires_at)) = found else { return Ok(None) };
+        let found = sessions::find(&mut db, &key(*id).0, OffsetDateTime::now_utc())
+            .await
+            .map_err(backend)?;
+        let Some((data, expires_at)) = found else {
+            return Ok(None);
+        };
         let data = serde_json::from_str(&data).map_err(|error| Error::Decode(error.to_string()))?;
-        Ok(Some(Record { id: *id, data, expiry_date: store::from_millis(expires_at) }))
+        Ok(Some(Record {
+            id: *id,
+            data,
+            expiry_date: store::from_millis(expires_at),
+        }))
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
         let session = key(*id);
         let mut turn = self.log.begin().await.map_err(backend)?;
-        let user = sessions::delete(turn.db(), &session.0).await.map_err(backend)?;
+        let user = sessions::delete(turn.db(), &session.0)
+            .await
+            .map_err(backend)?;
         turn.moves(user.map(|user| Move::EndSession { user, session }));
         turn.commit(Vec::new()).await.map_err(backend)?;
         Ok(())
@@ -102,7 +135,10 @@ pub(crate) async fn end_expired(log: &Log) -> anyhow::Result<usize> {
     let count = expired.len();
     for (user, id) in expired {
         let session = SessionKey(id.into());
-        turn.moves([Move::EndSession { user: users::user_id(&user)?, session }]);
+        turn.moves([Move::EndSession {
+            user: users::user_id(&user)?,
+            session,
+        }]);
     }
     turn.commit(Vec::new()).await?;
     Ok(count)

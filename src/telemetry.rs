@@ -9,14 +9,18 @@ use crate::config::{Config, LogFormat};
 /// Starts logging, to standard error.
 pub fn start(config: &Config) {
     let filter = EnvFilter::try_new(&config.rust_log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
     let pretty = match config.log_format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
     if pretty {
-        logs.with_target(false).with_ansi(stderr().is_terminal()).init();
+        logs.with_target(false)
+            .with_ansi(stderr().is_terminal())
+            .init();
     } else {
         logs.json().flatten_event(true).init();
     }

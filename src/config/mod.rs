@@ -18,7 +18,12 @@ pub use value::{Origin, Secret};
 
 /// A realtime server with rooms.
 #[derive(Debug, Parser)]
-#[command(name = "roomcast", version, args_override_self = true, disable_help_subcommand = true)]
+#[command(
+    name = "roomcast",
+    version,
+    args_override_self = true,
+    disable_help_subcommand = true
+)]
 pub struct Program {
     /// What to do; serve, if nothing is said.
     #[command(subcommand)]
@@ -95,15 +100,25 @@ pub enum LogFormat {
 #[command(next_help_heading = "Settings")]
 pub struct Config {
     /// The address and port to listen on; port 0 picks a free one.
-    #[arg(long, global = true, default_value = "127.0.0.1:3000", value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "127.0.0.1:3000",
+        value_name = "ADDRESS:PORT"
+    )]
     pub listen: SocketAddr,
     /// The database: a SQLite file, made where there is none.
-    #[arg(long, global = true, default_value = "sqlite://roomcast.db", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "sqlite://roomcast.db",
+        value_name = "URL"
+    )]
     pub database_url: String,
     /// When an answered change survives a loss of power: full, always; normal, only after a checkpoint.
     #[arg(long, global = true, default_value = "full", value_enum)]
     pub durability: Durability,
-    /// Where browsers reach this server, if a proxy stands before it: https://app.example.org
+    /// Where browsers reach this server, if a proxy stands before it, for example `https://app.example.org`
     #[arg(long, global = true, value_parser = value::origin, value_name = "ORIGIN")]
     pub public_url: Option<Origin>,
     /// Further origins whose pages may use this server, separated by commas.
@@ -200,7 +215,10 @@ const PLAIN_NAMES: [&str; 3] = ["database_url", "redis_url", "rust_log"];
 /// A good value for each setting whose default does not show one.
 const EXAMPLES: [(&str, &str); 6] = [
     ("public_url", "https://app.example.org"),
-    ("allowed_origins", "https://app.example.org,https://admin.example.org"),
+    (
+        "allowed_origins",
+        "https://app.example.org,https://admin.example.org",
+    ),
     ("api_key", "$(openssl rand -hex 32)"),
     ("token_secret", "$(openssl rand -hex 32)"),
     ("trusted_proxies", "127.0.0.1,10.0.0.7"),
@@ -210,7 +228,11 @@ const EXAMPLES: [(&str, &str); 6] = [
 /// The name of a setting in the environment.
 fn env_name(id: &str) -> String {
     let name = id.to_ascii_uppercase();
-    if PLAIN_NAMES.contains(&id) { name } else { format!("ROOMCAST_{name}") }
+    if PLAIN_NAMES.contains(&id) {
+        name
+    } else {
+        format!("ROOMCAST_{name}")
+    }
 }
 
 impl Program {
@@ -240,7 +262,9 @@ impl Program {
         }
         // Flags come later, so they win.
         line.extend(args);
-        let matches = command.try_get_matches_from(line).map_err(|error| explain(&error, &settings).unwrap_or(Refused::Clap(error)))?;
+        let matches = command
+            .try_get_matches_from(line)
+            .map_err(|error| explain(&error, &settings).unwrap_or(Refused::Clap(error)))?;
         let program = Self::from_arg_matches(&matches).map_err(Refused::Clap)?;
         program.config.check(program.verb == Some(Verb::Dev))?;
         Ok(program)
@@ -254,13 +278,22 @@ impl Config {
             let message = "REDIS_URL: several servers as one are not supported by this version; leave it empty";
             return Err(Refused::Message(message.into()));
         }
-        for (id, secret) in [("api_key", &self.api_key), ("token_secret", &self.token_secret)] {
-            if !dev && secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
+        for (id, secret) in [
+            ("api_key", &self.api_key),
+            ("token_secret", &self.token_secret),
+        ] {
+            if !dev
+                && secret
+                    .as_ref()
+                    .is_some_and(|secret| secret.expose().len() < 32)
+            {
                 return Err(refuse(id, "is shorter than 32 bytes"));
             }
         }
         if tracing_subscriber::EnvFilter::try_new(&self.rust_log).is_err() {
-            return Err(Refused::Message("RUST_LOG: not a filter\n  example   RUST_LOG=info,roomcast=debug".into()));
+            return Err(Refused::Message(
+                "RUST_LOG: not a filter\n  example   RUST_LOG=info,roomcast=debug".into(),
+            ));
         }
         Ok(())
     }
@@ -268,7 +301,10 @@ impl Config {
 
 fn refuse(id: &str, reason: &str) -> Refused {
     let name = env_name(id);
-    let example = EXAMPLES.iter().find(|(of, _)| *of == id).map(|(_, example)| (*example).to_owned());
+    let example = EXAMPLES
+        .iter()
+        .find(|(of, _)| *of == id)
+        .map(|(_, example)| (*example).to_owned());
     let example = example.or_else(|| default_of(id)).unwrap_or_default();
     Refused::Message(format!("{name} {reason}\n  example   {name}={example}"))
 }
@@ -276,42 +312,71 @@ fn refuse(id: &str, reason: &str) -> Refused {
 fn default_of(id: &str) -> Option<String> {
     let command = Program::command();
     let argument = command.get_arguments().find(|arg| arg.get_id() == id)?;
-    argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned())
+    argument
+        .get_default_values()
+        .first()
+        .map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Says which setting is wrong by the name that people know, and what would be right.
 fn explain(error: &clap::Error, settings: &BTreeMap<String, String>) -> Option<Refused> {
-    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+    if !matches!(
+        error.kind(),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+    ) {
         return None;
     }
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
-    let id = argument.split_whitespace().next()?.trim_start_matches('-').replace('-', "_");
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let id = argument
+        .split_whitespace()
+        .next()?
+        .trim_start_matches('-')
+        .replace('-', "_");
     if !settings.values().any(|known| *known == id) {
         return None;
     }
     let value = match error.get(ContextKind::InvalidValue) {
         // A secret that is too short is still a secret.
-        Some(ContextValue::String(value)) if !id.ends_with("key") && !id.ends_with("secret") => format!("{value:?} "),
+        Some(ContextValue::String(value)) if !id.ends_with("key") && !id.ends_with("secret") => {
+            format!("{value:?} ")
+        }
         _ => String::new(),
     };
     let reason = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(valid)) => format!("must be one of {}", valid.join(", ")),
-        _ => std::error::Error::source(error).map_or_else(|| "is not understood".to_owned(), ToString::to_string),
+        _ => std::error::Error::source(error)
+            .map_or_else(|| "is not understood".to_owned(), ToString::to_string),
     };
     Some(refuse(&id, &format!("{value}{reason}")))
 }
 
-fn refuse_unknown(environment: &BTreeMap<String, String>, settings: &BTreeMap<String, String>) -> Result<(), Refused> {
+fn refuse_unknown(
+    environment: &BTreeMap<String, String>,
+    settings: &BTreeMap<String, String>,
+) -> Result<(), Refused> {
     // Kubernetes sets these by itself for a service that is called roomcast.
-    let kubernetes = |name: &str| name.starts_with("ROOMCAST_PORT") || name.starts_with("ROOMCAST_SERVICE_");
-    let unknown = environment
-        .keys()
-        .find(|name| name.starts_with("ROOMCAST_") && !settings.contains_key(*name) && !kubernetes(name));
-    let Some(unknown) = unknown else { return Ok(()) };
+    let kubernetes =
+        |name: &str| name.starts_with("ROOMCAST_PORT") || name.starts_with("ROOMCAST_SERVICE_");
+    let unknown = environment.keys().find(|name| {
+        name.starts_with("ROOMCAST_") && !settings.contains_key(*name) && !kubernetes(name)
+    });
+    let Some(unknown) = unknown else {
+        return Ok(());
+    };
     let known: Vec<&str> = settings.keys().map(String::as_str).collect();
-    let near = known.iter().min_by_key(|name| strsim::levenshtein(name, unknown)).filter(|name| strsim::levenshtein(name, unknown) <= 4);
-    let hint = near.map_or_else(|| format!("known     {}", known.join(" ")), |near| format!("did you mean {near}?"));
-    Err(Refused::Message(format!("{unknown} is not a setting\n  {hint}")))
+    let near = known
+        .iter()
+        .min_by_key(|name| strsim::levenshtein(name, unknown))
+        .filter(|name| strsim::levenshtein(name, unknown) <= 4);
+    let hint = near.map_or_else(
+        || format!("known     {}", known.join(" ")),
+        |near| format!("did you mean {near}?"),
+    );
+    Err(Refused::Message(format!(
+        "{unknown} is not a setting\n  {hint}"
+    )))
 }
 
 #[cfg(test)]

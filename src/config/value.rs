@@ -44,16 +44,22 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
     const EXPECTED: &str = "is not an origin; expected http:// or https://, a host and perhaps a port, and nothing after it";
     let text = text.trim();
     let uri: http::Uri = text.trim_end_matches('/').parse().map_err(|_| EXPECTED)?;
-    let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+    let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority())
+    else {
         return Err(EXPECTED.into());
     };
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@')
+    {
         return Err(EXPECTED.into());
     }
     // Browsers leave out the port that goes without saying.
     let default = if scheme == "https" { 443 } else { 80 };
     let host = authority.host().to_ascii_lowercase();
-    let port = authority.port_u16().filter(|port| *port != default).map(|port| format!(":{port}")).unwrap_or_default();
+    let port = authority
+        .port_u16()
+        .filter(|port| *port != default)
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
     Ok(Origin(format!("{scheme}://{host}{port}")))
 }
 
@@ -68,7 +74,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(EXPECTED.into()),
     };
-    let millis = number.checked_mul(millis).filter(|millis| *millis > 0).ok_or(EXPECTED)?;
+    let millis = number
+        .checked_mul(millis)
+        .filter(|millis| *millis > 0)
+        .ok_or(EXPECTED)?;
     if millis > 3650 * 24 * 3_600_000 {
         return Err("is longer than ten years".into());
     }
@@ -76,11 +85,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn positive(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=1_000_000_000).contains(number));
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=1_000_000_000).contains(number));
     number.ok_or_else(|| "is not a whole number from 1 to 1000000000".into())
 }
 
 pub(super) fn at_least_1k(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1_024..=1_073_741_824).contains(number));
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1_024..=1_073_741_824).contains(number));
     number.ok_or_else(|| "is not a whole number of bytes from 1024 to 1073741824".into())
 }

@@ -1,9 +1,9 @@
 //! Registering, logging in and out.
 
+use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use ::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -36,15 +36,26 @@ pub(super) async fn register(
     caller: Option<Caller>,
     Body(login): Body<Login>,
 ) -> Result<Response, Error> {
-    if app.config().registration == Registration::Closed && !caller.is_some_and(|caller| caller.user.admin) {
-        return Err(Error::forbidden("Registration is closed; an administrator makes accounts."));
+    if app.config().registration == Registration::Closed
+        && !caller.is_some_and(|caller| caller.user.admin)
+    {
+        return Err(Error::forbidden(
+            "Registration is closed; an administrator makes accounts.",
+        ));
     }
     check_username(&login.username)?;
     check_password(&login.password)?;
     let password_hash = app.passwords().hash(login.password).await?;
     let user = accounts::new_user(&login.username, false);
-    users::insert(tx.db(), &user, &password_hash, OffsetDateTime::now_utc()).await.map_err(name_taken)?;
-    let notify = record::new(&Caller::new(user.clone()), record::Kind::User, &shown(&user), vec![Channel::user(&user.id)]);
+    users::insert(tx.db(), &user, &password_hash, OffsetDateTime::now_utc())
+        .await
+        .map_err(name_taken)?;
+    let notify = record::new(
+        &Caller::new(user.clone()),
+        record::Kind::User,
+        &shown(&user),
+        vec![Channel::user(&user.id)],
+    );
     Ok((StatusCode::CREATED, notify, Json(shown(&user))).into_response())
 }
 
@@ -55,7 +66,10 @@ pub(super) async fn login(
     Body(login): Body<Login>,
 ) -> Result<Json<Value>, Error> {
     if login.password.len() > MAX_BYTES {
-        return Err(Error::field("password", format!("expected at most {MAX_BYTES} bytes")));
+        return Err(Error::field(
+            "password",
+            format!("expected at most {MAX_BYTES} bytes"),
+        ));
     }
     let known = users::credentials(&mut *app.store().read().await?, &login.username).await?;
     let (id, hash) = known.map(|known| (known.id, known.password_hash)).unzip();
@@ -69,13 +83,19 @@ pub(super) async fn login(
     // A new id for a new login: nobody can have planted it, and what was logged in before is so no more.
     let broken = |error: tower_sessions::session::Error| Error::Internal(error.into());
     session.cycle_id().await.map_err(broken)?;
-    session.insert(session::USER, user.id.as_str()).await.map_err(broken)?;
+    session
+        .insert(session::USER, user.id.as_str())
+        .await
+        .map_err(broken)?;
     Ok(Json(shown(&user)))
 }
 
 /// `POST /auth/logout`: ends this session, and closes its sockets.
 pub(super) async fn logout(session: Session) -> Result<StatusCode, Error> {
-    session.flush().await.map_err(|error| Error::Internal(error.into()))?;
+    session
+        .flush()
+        .await
+        .map_err(|error| Error::Internal(error.into()))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -100,5 +120,9 @@ pub(super) fn check_password(password: &str) -> Result<(), Error> {
 }
 
 pub(super) fn name_taken(error: sqlx::Error) -> Error {
-    if accounts::is_taken(&error) { Error::Conflict("That username is taken.".into()) } else { error.into() }
+    if accounts::is_taken(&error) {
+        Error::Conflict("That username is taken.".into())
+    } else {
+        error.into()
+    }
 }

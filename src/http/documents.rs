@@ -1,9 +1,9 @@
 //! Documents: any JSON under a root. Whoever is in `document:{rootId}` hears of each change.
 
+use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -96,7 +96,10 @@ pub(super) async fn list(
     let rows = documents::list(&mut db, &of.root_id, &of.paging.after, limit as i64 + 1).await?;
     let page = Page::new(rows, limit, |document| document.id.clone());
     let items: Result<_, _> = page.items.iter().map(Shown::new).collect();
-    Ok(Json(Page { items: items?, next: page.next }))
+    Ok(Json(Page {
+        items: items?,
+        next: page.next,
+    }))
 }
 
 /// `POST /documents`
@@ -110,7 +113,10 @@ pub(super) async fn create(
     if let Some(parent) = &new.parent_id {
         let parent = documents::find(tx.db(), parent).await?;
         if parent.is_none_or(|parent| parent.root_id != new.root_id) {
-            return Err(Error::field("parentId", "expected a document of the same root"));
+            return Err(Error::field(
+                "parentId",
+                "expected a document of the same root",
+            ));
         }
     }
     super::extract::check_name("type", &new.kind)?;
@@ -127,7 +133,12 @@ pub(super) async fn create(
     };
     documents::insert(tx.db(), &document).await?;
     let shown = Shown::new(&document)?;
-    let notify = record::new(&caller, Kind::Document, &shown, vec![Channel::document(&document.root_id)]);
+    let notify = record::new(
+        &caller,
+        Kind::Document,
+        &shown,
+        vec![Channel::document(&document.root_id)],
+    );
     Ok((StatusCode::CREATED, notify, etag(&document), Json(shown)).into_response())
 }
 
@@ -138,7 +149,9 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Error> {
     let mut db = app.store().read().await?;
-    let document = documents::find(&mut db, &id).await?.ok_or(Error::NotFound)?;
+    let document = documents::find(&mut db, &id)
+        .await?
+        .ok_or(Error::NotFound)?;
     readable(&mut db, &caller.user, &document.root_id).await?;
     Ok((etag(&document), Json(Shown::new(&document)?)))
 }
@@ -158,8 +171,13 @@ pub(super) async fn update(
     document.updated_at = OffsetDateTime::now_utc();
     documents::update(tx.db(), &document).await?;
     let shown = Shown::new(&document)?;
-    let changed = Changed { id: &shown.id, data: &shown.data, updated_at: &shown.updated_at };
-    let notification = Notification::new("changed-document", &changed).to(Channel::document(&document.root_id));
+    let changed = Changed {
+        id: &shown.id,
+        data: &shown.data,
+        updated_at: &shown.updated_at,
+    };
+    let notification =
+        Notification::new("changed-document", &changed).to(Channel::document(&document.root_id));
     let notify = record::for_admins(&caller, Kind::Document, &shown).and(notification);
     Ok((StatusCode::NO_CONTENT, notify, etag(&document)).into_response())
 }
@@ -174,11 +192,16 @@ pub(super) async fn remove(
 ) -> Result<(StatusCode, Notify), Error> {
     let document = changeable(tx.db(), &caller, &id, &behalf, &headers).await?;
     if documents::has_children(tx.db(), &id).await? {
-        return Err(Error::Conflict("Other documents are under this one; delete them first.".into()));
+        return Err(Error::Conflict(
+            "Other documents are under this one; delete them first.".into(),
+        ));
     }
     documents::delete(tx.db(), &id).await?;
     let to = vec![Channel::document(&document.root_id)];
-    Ok((StatusCode::NO_CONTENT, record::deleted(&caller, Kind::Document, &id, to)))
+    Ok((
+        StatusCode::NO_CONTENT,
+        record::deleted(&caller, Kind::Document, &id, to),
+    ))
 }
 
 /// A document that the caller may change, in the version that it means.
@@ -192,11 +215,14 @@ async fn changeable(
     let document = documents::find(db, id).await?.ok_or(Error::NotFound)?;
     writable(db, caller, &document.root_id, behalf).await?;
     let version = format!("\"{}\"", document.version);
-    let matches = |tags: &str| tags.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim() == version);
+    let matches = |tags: &str| {
+        tags.split(',')
+            .any(|tag| matches!(tag.trim(), "*") || tag.trim() == version)
+    };
     match headers.get(header::IF_MATCH) {
-        Some(tags) if !tags.to_str().is_ok_and(matches) => {
-            Err(Error::PreconditionFailed("The document has moved on; get it again, and change that."))
-        }
+        Some(tags) if !tags.to_str().is_ok_and(matches) => Err(Error::PreconditionFailed(
+            "The document has moved on; get it again, and change that.",
+        )),
         _ => Ok(document),
     }
 }
@@ -213,5 +239,8 @@ fn raw(data: &Data) -> Result<Box<RawValue>, Error> {
 fn etag(document: &Document) -> [(header::HeaderName, HeaderValue); 1] {
     // A number in quotes is a header.
     let value = HeaderValue::from_str(&format!("\"{}\"", document.version));
-    [(header::ETAG, value.unwrap_or_else(|_| HeaderValue::from_static("\"\"")))]
+    [(
+        header::ETAG,
+        value.unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+    )]
 }

@@ -1,9 +1,9 @@
 //! Extractors that refuse with problem documents: bodies, ids in paths, pages of lists.
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use ::http::header;
 use ::http::request::Parts;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -21,18 +21,34 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             return Err(Error::UnsupportedMediaType);
         }
         let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|_| Error::invalid("invalid-body", "The body did not arrive whole."))?;
+        let bytes =
+            bytes.map_err(|_| Error::invalid("invalid-body", "The body did not arrive whole."))?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| wrong_field(&error))?;
-        json.end().map_err(|error| Error::invalid("invalid-body", format!("The body is not one JSON value: {error}.")))?;
+        let value =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| wrong_field(&error))?;
+        json.end().map_err(|error| {
+            Error::invalid(
+                "invalid-body",
+                format!("The body is not one JSON value: {error}."),
+            )
+        })?;
         Ok(Self(value))
     }
 }
 
 fn is_json(request: &Request) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") && !request.headers().contains_key(header::CONTENT_ENCODING)
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    essence.eq_ignore_ascii_case("application/json")
+        && !request.headers().contains_key(header::CONTENT_ENCODING)
 }
 
 fn wrong_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
@@ -44,8 +60,15 @@ fn wrong_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
         path if path == "." => "(body)".to_owned(),
         path => path,
     };
-    let errors = vec![FieldError { field, message: inner.to_string() }];
-    Error::Invalid { code: "invalid-body", detail: "The body has a wrong field.".into(), errors }
+    let errors = vec![FieldError {
+        field,
+        message: inner.to_string(),
+    }];
+    Error::Invalid {
+        code: "invalid-body",
+        detail: "The body has a wrong field.".into(),
+        errors,
+    }
 }
 
 /// Ids in a path. One that is not of the form of ours is of nothing.
@@ -79,7 +102,10 @@ impl Paging {
     pub(super) fn limit(&self) -> Result<usize, Error> {
         match self.limit.unwrap_or(DEFAULT_LIMIT) {
             limit @ 1..=MAX_LIMIT => Ok(limit.into()),
-            _ => Err(Error::invalid("invalid-query", "\"limit\" is from 1 to 1000.")),
+            _ => Err(Error::invalid(
+                "invalid-query",
+                "\"limit\" is from 1 to 1000.",
+            )),
         }
     }
 }
@@ -94,8 +120,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         let query = Query::<T>::try_from_uri(&parts.uri);
         query.map(|query| Self(query.0)).map_err(|error| {
             use std::error::Error as _;
-            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            Error::invalid("invalid-query", format!("The query is not understood: {reason}."))
+            let reason = error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            Error::invalid(
+                "invalid-query",
+                format!("The query is not understood: {reason}."),
+            )
         })
     }
 }
@@ -106,6 +137,9 @@ pub(super) fn check_name(field: &str, name: &str) -> Result<(), Error> {
     if (1..=100).contains(&length) && !name.chars().any(is_unseen) && name.trim() == name {
         Ok(())
     } else {
-        Err(Error::field(field, "expected 1 to 100 characters without control characters or white space round them"))
+        Err(Error::field(
+            field,
+            "expected 1 to 100 characters without control characters or white space round them",
+        ))
     }
 }

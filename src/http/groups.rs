@@ -1,9 +1,9 @@
 //! Groups: whose members hear what happens in `group:{id}`, and share permissions.
 
+use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use ::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -44,18 +44,35 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Group>>, Error> {
     let limit = paging.limit()?;
     let of = (!caller.user.admin).then_some(&caller.user.id);
-    let rows = groups::list(&mut *app.store().read().await?, of, &paging.after, limit as i64 + 1).await?;
+    let rows = groups::list(
+        &mut *app.store().read().await?,
+        of,
+        &paging.after,
+        limit as i64 + 1,
+    )
+    .await?;
     Ok(Json(Page::new(rows, limit, |group| group.id.clone())))
 }
 
 /// `POST /groups`: the maker manages it.
-pub(super) async fn create(caller: Caller, mut tx: Tx, Body(new): Body<NewGroup>) -> Result<impl IntoResponse, Error> {
+pub(super) async fn create(
+    caller: Caller,
+    mut tx: Tx,
+    Body(new): Body<NewGroup>,
+) -> Result<impl IntoResponse, Error> {
     check_name("name", &new.name)?;
-    let group = Group { id: new_id(), name: new.name };
+    let group = Group {
+        id: new_id(),
+        name: new.name,
+    };
     groups::insert(tx.db(), &group, OffsetDateTime::now_utc()).await?;
     groups::put_member(tx.db(), &group.id, &caller.user.id, true).await?;
     let channel = Channel::group(&group.id);
-    tx.moves([Move::Enter { user: caller.user.id.clone(), channel: channel.clone(), access: Access::Write }]);
+    tx.moves([Move::Enter {
+        user: caller.user.id.clone(),
+        channel: channel.clone(),
+        access: Access::Write,
+    }]);
     let shown = shown(tx.db(), &group).await?;
     let notify = record::new(&caller, Kind::Group, &shown, vec![channel]);
     Ok((StatusCode::CREATED, notify, Json(shown)))
@@ -89,7 +106,11 @@ pub(super) async fn update(
 }
 
 /// `DELETE /groups/{id}`
-pub(super) async fn remove(caller: Caller, Path(id): Path<String>, mut tx: Tx) -> Result<(StatusCode, Notify), Error> {
+pub(super) async fn remove(
+    caller: Caller,
+    Path(id): Path<String>,
+    mut tx: Tx,
+) -> Result<(StatusCode, Notify), Error> {
     managed(tx.db(), &caller.user, &id).await?;
     let at = tx.position();
     let moves = policy::withdraw_group(tx.db(), at, &id).await?;
@@ -108,18 +129,36 @@ pub(super) async fn put_member(
     let group = managed(tx.db(), &caller.user, &id).await?;
     let user = users::find(tx.db(), &user).await?.ok_or(Error::NotFound)?;
     if !new.manager {
-        keep_a_manager(tx.db(), &id, &user, "That is the group's last manager; make another one first.").await?;
+        keep_a_manager(
+            tx.db(),
+            &id,
+            &user,
+            "That is the group's last manager; make another one first.",
+        )
+        .await?;
     }
     groups::put_member(tx.db(), &id, &user.id, new.manager).await?;
     let channel = Channel::group(&id);
-    tx.moves([Move::Enter { user: user.id.clone(), channel: channel.clone(), access: Access::Write }]);
+    tx.moves([Move::Enter {
+        user: user.id.clone(),
+        channel: channel.clone(),
+        access: Access::Write,
+    }]);
     // What the group may read and write, its new member may too.
     let roots = crate::store::access::roots_of_group(tx.db(), &id).await?;
     let at = tx.position();
     let moves = policy::changed(tx.db(), at, &roots).await?;
     tx.moves(moves);
     let shown = shown(tx.db(), &group).await?;
-    Ok((StatusCode::NO_CONTENT, record::changed(&caller, Kind::Group, &shown, vec![channel, Channel::user(&user.id)])))
+    Ok((
+        StatusCode::NO_CONTENT,
+        record::changed(
+            &caller,
+            Kind::Group,
+            &shown,
+            vec![channel, Channel::user(&user.id)],
+        ),
+    ))
 }
 
 /// `DELETE /groups/{id}/members/{user}`: managers anybody, everybody oneself.
@@ -129,21 +168,44 @@ pub(super) async fn remove_member(
     mut tx: Tx,
 ) -> Result<(StatusCode, Notify), Error> {
     let own = user == caller.user.id.as_str();
-    let group = if own { visible(tx.db(), &caller.user, &id).await? } else { managed(tx.db(), &caller.user, &id).await? };
+    let group = if own {
+        visible(tx.db(), &caller.user, &id).await?
+    } else {
+        managed(tx.db(), &caller.user, &id).await?
+    };
     let user = users::find(tx.db(), &user).await?.ok_or(Error::NotFound)?;
-    groups::membership(tx.db(), &id, &user.id).await?.ok_or(Error::NotFound)?;
-    keep_a_manager(tx.db(), &id, &user, "That is the group's last manager; make another one first, or delete the group.").await?;
+    groups::membership(tx.db(), &id, &user.id)
+        .await?
+        .ok_or(Error::NotFound)?;
+    keep_a_manager(
+        tx.db(),
+        &id,
+        &user,
+        "That is the group's last manager; make another one first, or delete the group.",
+    )
+    .await?;
     let at = tx.position();
     let moves = policy::withdraw_membership(tx.db(), at, &id, &user.id).await?;
     tx.moves(moves);
     let shown = shown(tx.db(), &group).await?;
     let notify = record::changed(&caller, Kind::Group, &shown, vec![Channel::group(&id)]);
     // Who is out hears of that, but no more of who is in.
-    let told = crate::notify::Notification::new("deleted-record", &json!({ "type": Kind::Group, "record": { "id": id } }));
-    Ok((StatusCode::NO_CONTENT, notify.and(told.to(Channel::user(&user.id)))))
+    let told = crate::notify::Notification::new(
+        "deleted-record",
+        &json!({ "type": Kind::Group, "record": { "id": id } }),
+    );
+    Ok((
+        StatusCode::NO_CONTENT,
+        notify.and(told.to(Channel::user(&user.id))),
+    ))
 }
 
-async fn keep_a_manager(db: &mut Db, id: &str, user: &User, detail: &'static str) -> Result<(), Error> {
+async fn keep_a_manager(
+    db: &mut Db,
+    id: &str,
+    user: &User,
+    detail: &'static str,
+) -> Result<(), Error> {
     let is_manager = groups::membership(db, id, &user.id).await? == Some(true);
     if is_manager && groups::count_managers(db, id).await? == 1 {
         return Err(Error::Conflict(detail.into()));
@@ -154,7 +216,11 @@ async fn keep_a_manager(db: &mut Db, id: &str, user: &User, detail: &'static str
 /// A group that the user may know of.
 async fn visible(db: &mut Db, user: &User, id: &str) -> Result<Group, Error> {
     let group = groups::find(db, id).await?.ok_or(Error::NotFound)?;
-    if user.admin || groups::membership(db, id, &user.id).await?.is_some() { Ok(group) } else { Err(Error::NotFound) }
+    if user.admin || groups::membership(db, id, &user.id).await?.is_some() {
+        Ok(group)
+    } else {
+        Err(Error::NotFound)
+    }
 }
 
 /// A group that the user may change.

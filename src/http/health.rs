@@ -1,9 +1,9 @@
 //! Whether the server lives, and whether it can do its work.
 
+use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use ::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::Roomcast;
@@ -27,7 +27,11 @@ pub(super) async fn readyz(State(app): State<Roomcast>) -> Response {
         Ok(_) => "ok\n".into_response(),
         Err(error) => {
             tracing::warn!(%error, "the database does not answer");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database does not answer\n",
+            )
+                .into_response()
         }
     }
 }

@@ -44,7 +44,14 @@ pub(super) async fn put_user(
     mut tx: Tx,
     Body(new): Body<NewPermission>,
 ) -> Result<(StatusCode, Notify), Error> {
-    give(&caller, &mut tx, &id, Holder::User(&user), new.access.into()).await
+    give(
+        &caller,
+        &mut tx,
+        &id,
+        Holder::User(&user),
+        new.access.into(),
+    )
+    .await
 }
 
 /// `PUT /document-roots/{id}/permissions/groups/{group}`
@@ -54,7 +61,14 @@ pub(super) async fn put_group(
     mut tx: Tx,
     Body(new): Body<NewPermission>,
 ) -> Result<(StatusCode, Notify), Error> {
-    give(&caller, &mut tx, &id, Holder::Group(&group), new.access.into()).await
+    give(
+        &caller,
+        &mut tx,
+        &id,
+        Holder::Group(&group),
+        new.access.into(),
+    )
+    .await
 }
 
 /// `DELETE /document-roots/{id}/permissions/users/{user}`
@@ -99,15 +113,27 @@ async fn give(
     Ok((StatusCode::NO_CONTENT, notify))
 }
 
-async fn withdraw(caller: &Caller, tx: &mut Tx, id: &str, holder: Holder<'_>) -> Result<(StatusCode, Notify), Error> {
+async fn withdraw(
+    caller: &Caller,
+    tx: &mut Tx,
+    id: &str,
+    holder: Holder<'_>,
+) -> Result<(StatusCode, Notify), Error> {
     governed(tx.db(), &caller.user, id).await?;
-    let permission = permissions::find(tx.db(), id, holder).await?.ok_or(Error::NotFound)?;
+    let permission = permissions::find(tx.db(), id, holder)
+        .await?
+        .ok_or(Error::NotFound)?;
     let (kind, holders) = concerned(tx.db(), holder).await?.ok_or(Error::NotFound)?;
     let at = tx.position();
     let moves = policy::withdraw_permission(tx.db(), at, id, holder).await?;
     keep_a_writer(tx.db(), id).await?;
     tx.moves(moves);
-    let notify = record::deleted(caller, kind, &permission, vec![Channel::document(id), holders]);
+    let notify = record::deleted(
+        caller,
+        kind,
+        &permission,
+        vec![Channel::document(id), holders],
+    );
     Ok((StatusCode::NO_CONTENT, notify))
 }
 
@@ -123,8 +149,12 @@ async fn governed(db: &mut Db, user: &User, id: &str) -> Result<(), Error> {
 /// What kind of permission it is, and where those it is for are told; nothing, if there is nobody.
 async fn concerned(db: &mut Db, holder: Holder<'_>) -> Result<Option<(Kind, Channel)>, Error> {
     Ok(match holder {
-        Holder::User(id) => users::find(db, id).await?.map(|user| (Kind::UserPermission, Channel::user(&user.id))),
-        Holder::Group(id) => groups::find(db, id).await?.map(|group| (Kind::GroupPermission, Channel::group(&group.id))),
+        Holder::User(id) => users::find(db, id)
+            .await?
+            .map(|user| (Kind::UserPermission, Channel::user(&user.id))),
+        Holder::Group(id) => groups::find(db, id)
+            .await?
+            .map(|group| (Kind::GroupPermission, Channel::group(&group.id))),
     })
 }
 
@@ -133,5 +163,7 @@ async fn keep_a_writer(db: &mut Db, id: &str) -> Result<(), Error> {
     if permissions::has_writer(db, id).await? {
         return Ok(());
     }
-    Err(Error::Conflict("Nobody could write any more; give somebody else that right first.".into()))
+    Err(Error::Conflict(
+        "Nobody could write any more; give somebody else that right first.".into(),
+    ))
 }

@@ -19,12 +19,22 @@ pub(super) enum Kind {
 }
 
 /// `new-record`.
-pub(super) fn new(caller: &Caller, kind: Kind, record: &impl Serialize, to: Vec<Channel>) -> Notify {
+pub(super) fn new(
+    caller: &Caller,
+    kind: Kind,
+    record: &impl Serialize,
+    to: Vec<Channel>,
+) -> Notify {
     told(caller, kind, "new-record", record, to)
 }
 
 /// `changed-record`.
-pub(super) fn changed(caller: &Caller, kind: Kind, record: &impl Serialize, to: Vec<Channel>) -> Notify {
+pub(super) fn changed(
+    caller: &Caller,
+    kind: Kind,
+    record: &impl Serialize,
+    to: Vec<Channel>,
+) -> Notify {
     told(caller, kind, "changed-record", record, to)
 }
 
@@ -33,7 +43,13 @@ pub(super) fn deleted(caller: &Caller, kind: Kind, id: &str, to: Vec<Channel>) -
     told(caller, kind, "deleted-record", &json!({ "id": id }), to)
 }
 
-fn told(caller: &Caller, kind: Kind, name: &str, record: &impl Serialize, to: Vec<Channel>) -> Notify {
+fn told(
+    caller: &Caller,
+    kind: Kind,
+    name: &str,
+    record: &impl Serialize,
+    to: Vec<Channel>,
+) -> Notify {
     let said = Notification::new(name, &Said { kind, record });
     for_admins(caller, kind, record).and(to.into_iter().fold(said, Notification::to))
 }

@@ -1,9 +1,9 @@
 //! Document roots.
 
+use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use ::http::StatusCode;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
@@ -37,7 +37,9 @@ impl Behalf {
     /// Whether the caller acts on behalf of others; refused to whoever may not.
     pub(super) fn check(&self, caller: &Caller) -> Result<bool, Error> {
         if self.on_behalf_of && !caller.user.admin {
-            return Err(Error::forbidden("Only administrators act on behalf of others."));
+            return Err(Error::forbidden(
+                "Only administrators act on behalf of others.",
+            ));
         }
         if self.on_behalf_of {
             tracing::info!(user.id = %caller.user.id, "an administrator acts on behalf of others");
@@ -54,17 +56,42 @@ pub(super) async fn list(
 ) -> Result<Json<Page<DocumentRoot>>, Error> {
     let limit = paging.limit()?;
     let of = (!caller.user.admin).then_some(&caller.user.id);
-    let rows = roots::list(&mut *app.store().read().await?, of, &paging.after, limit as i64 + 1).await?;
+    let rows = roots::list(
+        &mut *app.store().read().await?,
+        of,
+        &paging.after,
+        limit as i64 + 1,
+    )
+    .await?;
     Ok(Json(Page::new(rows, limit, |root| root.id.clone())))
 }
 
 /// `POST /document-roots`: the maker may write.
-pub(super) async fn create(caller: Caller, mut tx: Tx, Body(new): Body<NewRoot>) -> Result<impl IntoResponse, Error> {
+pub(super) async fn create(
+    caller: Caller,
+    mut tx: Tx,
+    Body(new): Body<NewRoot>,
+) -> Result<impl IntoResponse, Error> {
     check_name("name", &new.name)?;
-    let root = DocumentRoot { id: new_id(), name: new.name };
+    let root = DocumentRoot {
+        id: new_id(),
+        name: new.name,
+    };
     roots::insert(tx.db(), &root, OffsetDateTime::now_utc()).await?;
-    permissions::put(tx.db(), new_id(), &root.id, Holder::User(caller.user.id.as_str()), Access::Write).await?;
-    let notify = record::new(&caller, Kind::DocumentRoot, &root, vec![Channel::user(&caller.user.id)]);
+    permissions::put(
+        tx.db(),
+        new_id(),
+        &root.id,
+        Holder::User(caller.user.id.as_str()),
+        Access::Write,
+    )
+    .await?;
+    let notify = record::new(
+        &caller,
+        Kind::DocumentRoot,
+        &root,
+        vec![Channel::user(&caller.user.id)],
+    );
     Ok((StatusCode::CREATED, notify, Json(root)))
 }
 
@@ -74,7 +101,9 @@ pub(super) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<DocumentRoot>, Error> {
-    Ok(Json(readable(&mut *app.store().read().await?, &caller.user, &id).await?))
+    Ok(Json(
+        readable(&mut *app.store().read().await?, &caller.user, &id).await?,
+    ))
 }
 
 /// `DELETE /document-roots/{id}`, with all that is under it.
@@ -87,18 +116,32 @@ pub(super) async fn remove(
     writable(tx.db(), &caller, &id, &behalf).await?;
     let channel = Channel::document(&id);
     roots::delete(tx.db(), &id).await?;
-    tx.moves([Move::Dissolve { channel: channel.clone() }]);
-    Ok((StatusCode::NO_CONTENT, record::deleted(&caller, Kind::DocumentRoot, &id, vec![channel])))
+    tx.moves([Move::Dissolve {
+        channel: channel.clone(),
+    }]);
+    Ok((
+        StatusCode::NO_CONTENT,
+        record::deleted(&caller, Kind::DocumentRoot, &id, vec![channel]),
+    ))
 }
 
 /// A root that the user may read.
 pub(super) async fn readable(db: &mut Db, user: &User, id: &str) -> Result<DocumentRoot, Error> {
     let root = roots::find(db, id).await?.ok_or(Error::NotFound)?;
-    if user.admin || access::of_root(db, id, &user.id).await?.is_some() { Ok(root) } else { Err(Error::NotFound) }
+    if user.admin || access::of_root(db, id, &user.id).await?.is_some() {
+        Ok(root)
+    } else {
+        Err(Error::NotFound)
+    }
 }
 
 /// A root that the caller may write, by itself or on behalf of others.
-pub(super) async fn writable(db: &mut Db, caller: &Caller, id: &str, behalf: &Behalf) -> Result<DocumentRoot, Error> {
+pub(super) async fn writable(
+    db: &mut Db,
+    caller: &Caller,
+    id: &str,
+    behalf: &Behalf,
+) -> Result<DocumentRoot, Error> {
     let by_rank = behalf.check(caller)?;
     let root = readable(db, &caller.user, id).await?;
     if by_rank || access::of_root(db, id, &caller.user.id).await? == Some(Access::Write) {

@@ -24,14 +24,28 @@ pub(super) async fn list(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Page<Value>>, Error> {
     let limit = paging.limit()?;
-    let rows = users::list(&mut *app.store().read().await?, &paging.after, limit as i64 + 1).await?;
+    let rows = users::list(
+        &mut *app.store().read().await?,
+        &paging.after,
+        limit as i64 + 1,
+    )
+    .await?;
     let page = Page::new(rows, limit, |user| user.id.to_string());
-    Ok(Json(Page { items: page.items.iter().map(shown).collect(), next: page.next }))
+    Ok(Json(Page {
+        items: page.items.iter().map(shown).collect(),
+        next: page.next,
+    }))
 }
 
 /// `GET /users/{id}`
-pub(super) async fn show(State(app): State<Roomcast>, _: Caller, Path(id): Path<String>) -> Result<Json<Value>, Error> {
-    let user = users::find(&mut *app.store().read().await?, &id).await?.ok_or(Error::NotFound)?;
+pub(super) async fn show(
+    State(app): State<Roomcast>,
+    _: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let user = users::find(&mut *app.store().read().await?, &id)
+        .await?
+        .ok_or(Error::NotFound)?;
     Ok(Json(shown(&user)))
 }
 
@@ -78,9 +92,16 @@ pub(super) async fn update(
         }
         let hash = app.passwords().hash(password).await?;
         users::set_password(tx.db(), &user.id, &hash).await?;
-        let this = caller.session.as_ref().filter(|_| own).map(|session| session.0.to_string());
+        let this = caller
+            .session
+            .as_ref()
+            .filter(|_| own)
+            .map(|session| session.0.to_string());
         for ended in sessions::delete_others(tx.db(), &user.id, this.as_deref()).await? {
-            tx.moves([Move::EndSession { user: user.id.clone(), session: SessionKey(ended.into()) }]);
+            tx.moves([Move::EndSession {
+                user: user.id.clone(),
+                session: SessionKey(ended.into()),
+            }]);
         }
     }
     if was_admin != user.admin {
@@ -88,17 +109,34 @@ pub(super) async fn update(
         if was_admin {
             access::withdrawing_rank(tx.db(), at, &user.id).await?;
         }
-        tx.moves([Move::Restart { user: user.id.clone() }]);
+        tx.moves([Move::Restart {
+            user: user.id.clone(),
+        }]);
     }
-    let notify = record::changed(&caller, Kind::User, &shown(&user), vec![Channel::user(&user.id)]);
+    let notify = record::changed(
+        &caller,
+        Kind::User,
+        &shown(&user),
+        vec![Channel::user(&user.id)],
+    );
     Ok((notify, Json(shown(&user))))
 }
 
 /// A new password needs the old one: a page left open is no key to the account.
-async fn confirm(app: &Roomcast, tx: &mut Tx, username: &str, current: Option<String>) -> Result<(), Error> {
-    let current = current.ok_or_else(|| Error::field("currentPassword", "expected the password up to now"))?;
+async fn confirm(
+    app: &Roomcast,
+    tx: &mut Tx,
+    username: &str,
+    current: Option<String>,
+) -> Result<(), Error> {
+    let current = current
+        .ok_or_else(|| Error::field("currentPassword", "expected the password up to now"))?;
     let known = users::credentials(tx.db(), username).await?;
-    if app.passwords().verify(current, known.map(|known| known.password_hash)).await? {
+    if app
+        .passwords()
+        .verify(current, known.map(|known| known.password_hash))
+        .await?
+    {
         Ok(())
     } else {
         Err(Error::forbidden("The current password is wrong."))

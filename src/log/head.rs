@@ -30,11 +30,23 @@ pub(super) struct Head {
 
 impl Head {
     /// Decides which epoch the log has, and notes it in the database and in the file.
-    pub(super) async fn open(db: &mut Db, database: &Path, durability: Durability) -> Result<(Self, Start), OpenError> {
+    pub(super) async fn open(
+        db: &mut Db,
+        database: &Path,
+        durability: Durability,
+    ) -> Result<(Self, Start), OpenError> {
         let path = beside(database);
-        let failed = |source| OpenError::File { path: path.clone(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let failed = |source| OpenError::File {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(database.to_path_buf())),
@@ -44,9 +56,15 @@ impl Head {
         // What cannot be read is as good as not there.
         let _ = file.read_to_string(&mut text);
         let noted = Noted::parse(&text);
-        let stored = |source| OpenError::Database { path: database.to_path_buf(), source };
+        let stored = |source| OpenError::Database {
+            path: database.to_path_buf(),
+            source,
+        };
         let start = decide(db, noted, durability).await.map_err(stored)?;
-        let head = Self { file, epoch: start.epoch };
+        let head = Self {
+            file,
+            epoch: start.epoch,
+        };
         head.note(start.position, false).map_err(failed)?;
         head.file.sync_all().map_err(failed)?;
         Ok((head, start))
@@ -69,7 +87,10 @@ impl Head {
     fn note(&self, position: Position, clean: bool) -> std::io::Result<()> {
         // Always of one length, so that one write replaces the last.
         let state = if clean { "clean" } else { "open " };
-        self.file.write_all_at(format!("{} {position:020} {state}\n", self.epoch).as_bytes(), 0)
+        self.file.write_all_at(
+            format!("{} {position:020} {state}\n", self.epoch).as_bytes(),
+            0,
+        )
     }
 }
 
@@ -86,22 +107,34 @@ impl Noted {
         let epoch = words.next()?.parse().ok()?;
         let position = words.next()?.parse().ok()?;
         let clean = words.next()? == "clean";
-        Some(Self { cursor: Cursor { epoch, position }, clean })
+        Some(Self {
+            cursor: Cursor { epoch, position },
+            clean,
+        })
     }
 }
 
 async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sqlx::Result<Start> {
-    let last: Option<i64> = sqlx::query_scalar("select max(position) from events").fetch_one(&mut *db).await?;
+    let last: Option<i64> = sqlx::query_scalar("select max(position) from events")
+        .fetch_one(&mut *db)
+        .await?;
     let position = last.unwrap_or(0).cast_unsigned();
     let known: Option<(String, i64)> =
-        sqlx::query_as("select epoch, trimmed from log_state where id = 1").fetch_optional(&mut *db).await?;
-    let known = known.and_then(|(epoch, trimmed)| Some((epoch.parse().ok()?, trimmed.cast_unsigned())));
+        sqlx::query_as("select epoch, trimmed from log_state where id = 1")
+            .fetch_optional(&mut *db)
+            .await?;
+    let known =
+        known.and_then(|(epoch, trimmed)| Some((epoch.parse().ok()?, trimmed.cast_unsigned())));
     if let (Some((epoch, trimmed)), Some(noted)) = (known, noted)
         && noted.cursor.epoch == epoch
         && noted.cursor.position <= position
         && (noted.clean || durability == Durability::Full)
     {
-        return Ok(Start { epoch, position, trimmed });
+        return Ok(Start {
+            epoch,
+            position,
+            trimmed,
+        });
     }
     let epoch = Epoch(uuid::Uuid::new_v4().as_fields().0);
     if known.is_some() {
@@ -116,7 +149,11 @@ async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sq
     .bind(position.cast_signed())
     .execute(&mut *db)
     .await?;
-    Ok(Start { epoch, position, trimmed: position })
+    Ok(Start {
+        epoch,
+        position,
+        trimmed: position,
+    })
 }
 
 fn beside(database: &Path) -> PathBuf {
@@ -131,9 +168,24 @@ mod tests {
 
     #[test]
     fn half_a_note_is_no_note() {
-        let cursor = Cursor { epoch: Epoch(0xab), position: 7 };
-        assert_eq!(Noted::parse("000000ab 00000000000000000007 clean\n"), Some(Noted { cursor, clean: true }));
-        assert_eq!(Noted::parse("000000ab 00000000000000000007 open \n"), Some(Noted { cursor, clean: false }));
+        let cursor = Cursor {
+            epoch: Epoch(0xab),
+            position: 7,
+        };
+        assert_eq!(
+            Noted::parse("000000ab 00000000000000000007 clean\n"),
+            Some(Noted {
+                cursor,
+                clean: true
+            })
+        );
+        assert_eq!(
+            Noted::parse("000000ab 00000000000000000007 open \n"),
+            Some(Noted {
+                cursor,
+                clean: false
+            })
+        );
         for text in ["", "000000ab", "000000ab 0000", "\0\0\0", "x 1 clean"] {
             assert_eq!(Noted::parse(text), None, "{text:?}");
         }

@@ -48,18 +48,37 @@ impl Log {
     ///
     /// # Errors
     /// When the store does not work, or another process has its log open.
-    pub async fn open(store: &Store, durability: Durability, limits: Limits) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Database { path: store.path().to_path_buf(), source };
+    pub async fn open(
+        store: &Store,
+        durability: Durability,
+        limits: Limits,
+    ) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Database {
+            path: store.path().to_path_buf(),
+            source,
+        };
         let mut db = store.writer().await?;
         let (head, start) = Head::open(&mut db, store.path(), durability).await?;
         let registry = Arc::new(Registry::new(start.epoch, start.position, limits));
         let writer = Arc::new(Writer::new(db, head, start.position, Arc::clone(&registry)));
         let readers = store.another_pool(REPLAY_READERS);
-        sqlx::query("select 1").execute(&readers).await.map_err(failed)?;
+        sqlx::query("select 1")
+            .execute(&readers)
+            .await
+            .map_err(failed)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let inner = Inner { registry, readers, writer, trimmed: AtomicU64::new(start.trimmed), tasks, stop };
+        let inner = Inner {
+            registry,
+            readers,
+            writer,
+            trimmed: AtomicU64::new(start.trimmed),
+            tasks,
+            stop,
+        };
         let log = Self(Arc::new(inner));
-        log.0.tasks.spawn(Arc::clone(&log.0.writer).commit_turns(log.0.stop.clone()));
+        log.0
+            .tasks
+            .spawn(Arc::clone(&log.0.writer).commit_turns(log.0.stop.clone()));
         Ok(log)
     }
 
@@ -91,7 +110,9 @@ impl Log {
 
     /// Deletes events older than `retention` from time to time, until the log is closed.
     pub fn trim_after(&self, retention: Duration) {
-        self.0.tasks.spawn(trim::run(self.clone(), retention, self.0.stop.clone()));
+        self.0
+            .tasks
+            .spawn(trim::run(self.clone(), retention, self.0.stop.clone()));
     }
 
     /// Commits what waits and closes the database, so that the next start knows that nothing was lost.

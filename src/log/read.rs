@@ -51,18 +51,28 @@ impl Log {
         channels: impl IntoIterator<Item = &Channel>,
     ) -> sqlx::Result<bool> {
         let last = self.registry().cursor();
-        if cursor.epoch != last.epoch || cursor.position > last.position || cursor.position < self.trimmed() {
+        if cursor.epoch != last.epoch
+            || cursor.position > last.position
+            || cursor.position < self.trimmed()
+        {
             return Ok(false);
         }
         let Some(user) = user else { return Ok(true) };
         let mut query = QueryBuilder::new("select 1 from withdrawals where user_id = ");
-        query.push_bind(user.as_str().to_owned()).push(" and position > ").push_bind(cursor.position.cast_signed());
+        query
+            .push_bind(user.as_str().to_owned())
+            .push(" and position > ")
+            .push_bind(cursor.position.cast_signed());
         query.push(" and channel in ('*'");
         for channel in channels {
             query.push(", ").push_bind(channel.as_str().to_owned());
         }
         query.push(") limit 1");
-        Ok(query.build().fetch_optional(&self.0.readers).await?.is_none())
+        Ok(query
+            .build()
+            .fetch_optional(&self.0.readers)
+            .await?
+            .is_none())
     }
 
     /// The next events after a position, up to another one, that a connection with these channels may see.
@@ -77,9 +87,13 @@ impl Log {
         user: Option<&UserId>,
         socket: SocketId,
     ) -> Result<Page, ReadError> {
-        let mut page = Page { events: Vec::new(), at: upto.min(after + WINDOW) };
+        let mut page = Page {
+            events: Vec::new(),
+            at: upto.min(after + WINDOW),
+        };
         if page.at > after && !channels.is_empty() {
-            let memberships: HashMap<&Channel, &Membership> = channels.iter().map(|(name, how)| (name, how)).collect();
+            let memberships: HashMap<&Channel, &Membership> =
+                channels.iter().map(|(name, how)| (name, how)).collect();
             let mut query = select(channels, after, page.at);
             let mut rows = query.build().persistent(false).fetch(&self.0.readers);
             let (mut last, mut bytes) = (after, 0);
@@ -95,7 +109,11 @@ impl Log {
                     break;
                 }
                 last = position;
-                let allowed = |channel: &&Channel| memberships.get(channel).is_some_and(|how| position > how.since);
+                let allowed = |channel: &&Channel| {
+                    memberships
+                        .get(channel)
+                        .is_some_and(|how| position > how.since)
+                };
                 if let Some(channel) = event.channels.iter().find(allowed).cloned()
                     && !event.leaves_out(user, socket)
                 {
@@ -105,16 +123,27 @@ impl Log {
             }
         }
         // Looked at last: what was deleted while we read would be missing above.
-        if after < self.trimmed() { Err(ReadError::Trimmed) } else { Ok(page) }
+        if after < self.trimmed() {
+            Err(ReadError::Trimmed)
+        } else {
+            Ok(page)
+        }
     }
 }
 
-fn select(channels: &[(Channel, Membership)], after: Position, upto: Position) -> QueryBuilder<sqlx::Sqlite> {
+fn select(
+    channels: &[(Channel, Membership)],
+    after: Position,
+    upto: Position,
+) -> QueryBuilder<sqlx::Sqlite> {
     let mut query = QueryBuilder::new(
         "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.time
          from event_channels c join events e on e.position = c.position where c.position > ",
     );
-    query.push_bind(after.cast_signed()).push(" and c.position <= ").push_bind(upto.cast_signed());
+    query
+        .push_bind(after.cast_signed())
+        .push(" and c.position <= ")
+        .push_bind(upto.cast_signed());
     query.push(" and c.channel in (");
     let mut names = query.separated(", ");
     for (channel, _) in channels {
@@ -125,11 +154,16 @@ fn select(channels: &[(Channel, Membership)], after: Position, upto: Position) -
 }
 
 fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
-    let broken = |what: &str| sqlx::Error::Decode(format!("the log has an event with a broken {what}").into());
+    let broken = |what: &str| {
+        sqlx::Error::Decode(format!("the log has an event with a broken {what}").into())
+    };
     let names: Vec<String> =
         serde_json::from_str(row.try_get("channels")?).map_err(|_| broken("list of channels"))?;
     let channels: Result<Vec<Channel>, _> = names.iter().map(|name| name.parse()).collect();
-    let origin = match (row.try_get::<Option<&str>, _>("origin_user")?, row.try_get::<Option<&str>, _>("origin_socket")?) {
+    let origin = match (
+        row.try_get::<Option<&str>, _>("origin_user")?,
+        row.try_get::<Option<&str>, _>("origin_socket")?,
+    ) {
         (Some(user), Some(socket)) => Some(Origin {
             user: UserId::parse(user).map_err(|_| broken("origin"))?,
             socket: SocketId::parse(socket).ok_or_else(|| broken("origin"))?,
@@ -138,7 +172,10 @@ fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
     };
     Ok(Event {
         channels: channels.map_err(|_| broken("channel"))?.into(),
-        name: row.try_get::<&str, _>("name")?.parse().map_err(|_| broken("name"))?,
+        name: row
+            .try_get::<&str, _>("name")?
+            .parse()
+            .map_err(|_| broken("name"))?,
         data: Data::stored(row.try_get("data")?),
         origin,
         time: from_millis(row.try_get("time")?),

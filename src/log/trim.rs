@@ -20,7 +20,9 @@ pub(super) async fn run(log: Log, retention: Duration, stop: CancellationToken) 
         match trim(&log, retention).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "old events could not be deleted; it is tried again"),
+            Err(error) => {
+                tracing::warn!(%error, "old events could not be deleted; it is tried again");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -42,9 +44,13 @@ async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
     .await?;
     // Times may go back when somebody sets the clock; positions never do.
     let old: Vec<_> = rows.iter().take_while(|(_, time, _)| *time < cut).collect();
-    let Some((last, ..)) = old.last() else { return Ok(false) };
-    let channels: BTreeSet<String> =
-        old.iter().flat_map(|(.., names)| serde_json::from_str::<Vec<String>>(names).unwrap_or_default()).collect();
+    let Some((last, ..)) = old.last() else {
+        return Ok(false);
+    };
+    let channels: BTreeSet<String> = old
+        .iter()
+        .flat_map(|(.., names)| serde_json::from_str::<Vec<String>>(names).unwrap_or_default())
+        .collect();
     let mut turn = log.begin().await?;
     for channel in channels {
         sqlx::query("delete from event_channels where channel = $1 and position <= $2")
@@ -61,7 +67,9 @@ async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
         sqlx::query(statement).bind(last).execute(turn.db()).await?;
     }
     // Noted before readers can miss anything: whoever reads across this finds out.
-    log.0.trimmed.fetch_max(last.cast_unsigned(), Ordering::AcqRel);
+    log.0
+        .trimmed
+        .fetch_max(last.cast_unsigned(), Ordering::AcqRel);
     turn.commit(Vec::new()).await?;
     Ok(old.len() as i64 == AT_ONCE)
 }

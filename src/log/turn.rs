@@ -83,12 +83,24 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub(super) async fn begin(writer: &Arc<Writer>, tasks: &TaskTracker) -> Result<Self, CommitError> {
+    pub(super) async fn begin(
+        writer: &Arc<Writer>,
+        tasks: &TaskTracker,
+    ) -> Result<Self, CommitError> {
         let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&writer.turns).acquire_owned());
-        let permit = waiting.await.map_err(|_| CommitError::Busy)?.map_err(|_| CommitError::Closed)?;
+        let permit = waiting
+            .await
+            .map_err(|_| CommitError::Busy)?
+            .map_err(|_| CommitError::Closed)?;
         let open = writer.open.lock().unwrap().take();
         let (writer, moves) = (Arc::clone(writer), Vec::new());
-        let mut turn = Self { open, writer, tasks: tasks.clone(), moves, _permit: permit };
+        let mut turn = Self {
+            open,
+            writer,
+            tasks: tasks.clone(),
+            moves,
+            _permit: permit,
+        };
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
             let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
@@ -126,7 +138,11 @@ impl Turn {
             let moves = std::mem::take(&mut self.moves);
             let open = self.open_mut();
             let events = open.end_turn(events).await?;
-            open.pending.push(Pending { events, moves, committed: sender });
+            open.pending.push(Pending {
+                events,
+                moves,
+                committed: sender,
+            });
             let (position, writer) = (open.appended, Arc::clone(&self.writer));
             drop(self);
             writer.finished.notify_one();
@@ -137,7 +153,9 @@ impl Turn {
     }
 
     fn open_mut(&mut self) -> &mut Open {
-        self.open.as_mut().expect("a turn has the writer until it is dropped")
+        self.open
+            .as_mut()
+            .expect("a turn has the writer until it is dropped")
     }
 }
 
@@ -195,9 +213,22 @@ impl Open {
 impl Writer {
     pub(super) fn new(db: Db, head: Head, position: Position, registry: Arc<Registry>) -> Self {
         let (committed, appended) = (position, position);
-        let open = Open { db, head, begun: false, unfinished: false, committed, appended, pending: Vec::new() };
+        let open = Open {
+            db,
+            head,
+            begun: false,
+            unfinished: false,
+            committed,
+            appended,
+            pending: Vec::new(),
+        };
         let turns = Arc::new(Semaphore::new(1));
-        Self { turns, open: Mutex::new(Some(open)), finished: Notify::new(), registry }
+        Self {
+            turns,
+            open: Mutex::new(Some(open)),
+            finished: Notify::new(),
+            registry,
+        }
     }
 
     /// The committer: commits and publishes what has been finished, until it is stopped and nothing is left.
@@ -212,8 +243,12 @@ impl Writer {
     }
 
     async fn commit_finished(&self) {
-        let Ok(_permit) = self.turns.acquire().await else { return };
-        let Some(mut open) = self.open.lock().unwrap().take() else { return };
+        let Ok(_permit) = self.turns.acquire().await else {
+            return;
+        };
+        let Some(mut open) = self.open.lock().unwrap().take() else {
+            return;
+        };
         if open.begun {
             match open.commit().await {
                 Ok(()) => {
@@ -236,10 +271,14 @@ impl Writer {
 
     /// Closes the database. Turns that come later are refused.
     pub(super) async fn close(&self) {
-        let Ok(permit) = self.turns.acquire().await else { return };
+        let Ok(permit) = self.turns.acquire().await else {
+            return;
+        };
         permit.forget();
         self.turns.close();
-        let Some(mut open) = self.open.lock().unwrap().take() else { return };
+        let Some(mut open) = self.open.lock().unwrap().take() else {
+            return;
+        };
         let closed = async {
             if open.begun {
                 open.reset().await;
@@ -262,25 +301,50 @@ async fn append(db: &mut Db, last: Position, mut events: Vec<Event>) -> sqlx::Re
     for (event, position) in events.iter_mut().zip(last + 1..) {
         event.position = Some(position);
     }
-    let mut rows =
-        QueryBuilder::new("insert into events (position, name, data, channels, origin_user, origin_socket, time) ");
+    let mut rows = QueryBuilder::new(
+        "insert into events (position, name, data, channels, origin_user, origin_socket, time) ",
+    );
     rows.push_values(&events, |mut row, event| {
-        let names: Vec<_> = event.channels.iter().map(|channel| channel.as_str()).collect();
+        let names: Vec<_> = event
+            .channels
+            .iter()
+            .map(|channel| channel.as_str())
+            .collect();
         row.push_bind(event.position.map(Position::cast_signed))
             .push_bind(event.name.as_str().to_owned())
             .push_bind(event.data.as_str().to_owned())
             .push_bind(serde_json::Value::from(names).to_string())
-            .push_bind(event.origin.as_ref().map(|origin| origin.user.as_str().to_owned()))
-            .push_bind(event.origin.as_ref().map(|origin| origin.socket.to_string()))
+            .push_bind(
+                event
+                    .origin
+                    .as_ref()
+                    .map(|origin| origin.user.as_str().to_owned()),
+            )
+            .push_bind(
+                event
+                    .origin
+                    .as_ref()
+                    .map(|origin| origin.socket.to_string()),
+            )
             .push_bind(to_millis(event.time));
     });
     rows.build().execute(&mut *db).await?;
     let mut channels = QueryBuilder::new("insert into event_channels (channel, position) ");
-    let pairs = events.iter().flat_map(|event| event.channels.iter().map(move |channel| (channel, event.position)));
+    let pairs = events.iter().flat_map(|event| {
+        event
+            .channels
+            .iter()
+            .map(move |channel| (channel, event.position))
+    });
     channels.push_values(pairs, |mut row, (channel, position)| {
-        row.push_bind(channel.as_str().to_owned()).push_bind(position.map(Position::cast_signed));
+        row.push_bind(channel.as_str().to_owned())
+            .push_bind(position.map(Position::cast_signed));
     });
     // The same channel named twice is the same as once.
-    channels.push(" on conflict do nothing").build().execute(&mut *db).await?;
+    channels
+        .push(" on conflict do nothing")
+        .build()
+        .execute(&mut *db)
+        .await?;
     Ok(events)
 }

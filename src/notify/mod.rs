@@ -14,11 +14,11 @@ mod transaction;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::{BodyExt, Limited};
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
@@ -36,8 +36,10 @@ use transaction::Slot;
 pub const EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 
 /// Names the socket that is to be left out; the second is what older clients send.
-const SOCKET_ID: [HeaderName; 2] =
-    [HeaderName::from_static("x-socket-id"), HeaderName::from_static("x-metadata-socketid")];
+const SOCKET_ID: [HeaderName; 2] = [
+    HeaderName::from_static("x-socket-id"),
+    HeaderName::from_static("x-metadata-socketid"),
+];
 
 /// How long a mutating handler may take once its body is there.
 const HANDLER_TIME: Duration = Duration::from_secs(10);
@@ -58,7 +60,12 @@ impl Notification {
     /// When `name` is not an event name, or `data` cannot be JSON: both are mistakes in the program.
     pub fn new<T: serde::Serialize + ?Sized>(name: &str, data: &T) -> Self {
         let name = name.parse().expect("an event name that the program says");
-        Self { name, data: Data::from_value(data), to: Vec::new(), to_self: false }
+        Self {
+            name,
+            data: Data::from_value(data),
+            to: Vec::new(),
+            to_self: false,
+        }
     }
 
     /// Adds a channel. Who is in several gets the event once, under the first.
@@ -78,7 +85,14 @@ impl Notification {
     fn event(self, origin: Option<&Origin>, time: OffsetDateTime) -> Option<Event> {
         let origin = if self.to_self { None } else { origin.cloned() };
         let channels: Arc<[Channel]> = self.to.into();
-        (!channels.is_empty()).then_some(Event { channels, name: self.name, data: self.data, origin, time, position: None })
+        (!channels.is_empty()).then_some(Event {
+            channels,
+            name: self.name,
+            data: self.data,
+            origin,
+            time,
+            position: None,
+        })
     }
 }
 
@@ -103,7 +117,10 @@ impl Notify {
 impl IntoResponseParts for Notify {
     type Error = std::convert::Infallible;
 
-    fn into_response_parts(self, mut response: ResponseParts) -> Result<ResponseParts, Self::Error> {
+    fn into_response_parts(
+        self,
+        mut response: ResponseParts,
+    ) -> Result<ResponseParts, Self::Error> {
         let all = response.extensions_mut().get_or_insert_default::<Self>();
         all.0.extend(self.0);
         Ok(response)
@@ -125,11 +142,22 @@ pub(crate) struct Notifier {
 }
 
 /// The layer: goes round every route that may change something.
-pub(crate) async fn notify(State(notifier): State<Notifier>, request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+pub(crate) async fn notify(
+    State(notifier): State<Notifier>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) {
         let before = notifier.log.registry().cursor();
         let response = next.run(request).await;
-        return if response.status().is_success() { with_cursor(response, before) } else { response };
+        return if response.status().is_success() {
+            with_cursor(response, before)
+        } else {
+            response
+        };
     }
     let request = match read_body(request, notifier.max_body_bytes).await {
         Ok(request) => request,
@@ -137,7 +165,8 @@ pub(crate) async fn notify(State(notifier): State<Notifier>, request: Request, n
     };
     // In a task of its own: when the client hangs up, the change and its notifications are both kept, or neither.
     let kept = notifier.tasks.spawn(change(notifier.log, request, next));
-    kept.await.unwrap_or_else(|error| Error::Internal(anyhow::Error::new(error)).into_response())
+    kept.await
+        .unwrap_or_else(|error| Error::Internal(anyhow::Error::new(error)).into_response())
 }
 
 /// Runs a handler and keeps what it did, if it succeeded.
@@ -146,15 +175,26 @@ async fn change(log: Log, mut request: Request, next: Next) -> Response {
     let slot = Slot::new(log.clone());
     request.extensions_mut().insert(slot.clone());
     let Ok(mut response) = tokio::time::timeout(HANDLER_TIME, next.run(request)).await else {
-        return Error::Unavailable { detail: "The change took too long. Nothing of it was kept.", retry_after: 1 }.into_response();
+        return Error::Unavailable {
+            detail: "The change took too long. Nothing of it was kept.",
+            retry_after: 1,
+        }
+        .into_response();
     };
     let turn = slot.take();
     if response.status().is_client_error() || response.status().is_server_error() {
         return response;
     }
-    let notifications = response.extensions_mut().remove::<Notify>().unwrap_or_default();
+    let notifications = response
+        .extensions_mut()
+        .remove::<Notify>()
+        .unwrap_or_default();
     let time = OffsetDateTime::now_utc();
-    let events: Vec<Event> = notifications.0.into_iter().filter_map(|n| n.event(origin.as_ref(), time)).collect();
+    let events: Vec<Event> = notifications
+        .0
+        .into_iter()
+        .filter_map(|n| n.event(origin.as_ref(), time))
+        .collect();
     let kept = match turn {
         Some(turn) => turn.commit(events).await,
         None if events.is_empty() => Ok(log.registry().cursor()),
@@ -173,7 +213,10 @@ async fn change(log: Log, mut request: Request, next: Next) -> Response {
 fn origin(request: &Request) -> Option<Origin> {
     let caller = request.extensions().get::<Caller>()?;
     let socket = socket_id(request.headers())?;
-    Some(Origin { user: caller.user.id.clone(), socket })
+    Some(Origin {
+        user: caller.user.id.clone(),
+        socket,
+    })
 }
 
 fn socket_id(headers: &HeaderMap) -> Option<SocketId> {
@@ -183,13 +226,16 @@ fn socket_id(headers: &HeaderMap) -> Option<SocketId> {
 
 async fn read_body(request: Request, max_bytes: usize) -> Result<Request, Error> {
     let (parts, body) = request.into_parts();
-    let bytes = Limited::new(body, max_bytes).collect().await.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            Error::TooLarge(format!("The body may have at most {max_bytes} bytes."))
-        } else {
-            Error::invalid("invalid-body", "The body did not arrive whole.")
-        }
-    })?;
+    let bytes = Limited::new(body, max_bytes)
+        .collect()
+        .await
+        .map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                Error::TooLarge(format!("The body may have at most {max_bytes} bytes."))
+            } else {
+                Error::invalid("invalid-body", "The body did not arrive whole.")
+            }
+        })?;
     Ok(Request::from_parts(parts, Body::from(bytes.to_bytes())))
 }
 

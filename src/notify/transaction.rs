@@ -3,8 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
-use axum::extract::FromRequestParts;
 use ::http::request::Parts;
+use axum::extract::FromRequestParts;
 
 use crate::error::Error;
 use crate::log::{Log, Turn};
@@ -26,7 +26,10 @@ enum State {
 
 impl Slot {
     pub(super) fn new(log: Log) -> Self {
-        Self { log, state: Arc::default() }
+        Self {
+            log,
+            state: Arc::default(),
+        }
     }
 
     /// The turn, if the handler wanted one and gave it back.
@@ -51,14 +54,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Tx {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         let slot = parts.extensions.get::<Slot>().cloned();
-        let slot = slot.ok_or_else(|| anyhow::anyhow!("a handler with a Tx is not inside the notification layer"))?;
+        let slot = slot.ok_or_else(|| {
+            anyhow::anyhow!("a handler with a Tx is not inside the notification layer")
+        })?;
         let state = std::mem::replace(&mut *slot.state.lock().unwrap(), State::Taken);
         let turn = match state {
             State::Returned(turn) => turn,
             State::Untouched => slot.log.begin().await?,
             State::Taken => return Err(anyhow::anyhow!("a request has one Tx at a time").into()),
         };
-        Ok(Self { turn: Some(turn), slot })
+        Ok(Self {
+            turn: Some(turn),
+            slot,
+        })
     }
 }
 
@@ -66,13 +74,17 @@ impl Deref for Tx {
     type Target = Turn;
 
     fn deref(&self) -> &Turn {
-        self.turn.as_ref().expect("a Tx has its turn until it is dropped")
+        self.turn
+            .as_ref()
+            .expect("a Tx has its turn until it is dropped")
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Turn {
-        self.turn.as_mut().expect("a Tx has its turn until it is dropped")
+        self.turn
+            .as_mut()
+            .expect("a Tx has its turn until it is dropped")
     }
 }
 

@@ -137,12 +137,16 @@ impl FromStr for Channel {
 fn is_kind(kind: &str) -> bool {
     kind.len() <= MAX_KIND_BYTES
         && kind.starts_with(|c: char| c.is_ascii_lowercase())
-        && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && kind
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 pub(super) fn is_id(id: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len())
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~@:-".contains(&b))
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._~@:-".contains(&b))
 }
 
 impl fmt::Display for Channel {
@@ -171,7 +175,16 @@ mod tests {
     #[test]
     fn good_names_are_kept_as_they_are() {
         let longest = format!("{}:{}", "a".repeat(32), "b".repeat(128));
-        for name in ["global", "admin", "user:1", "document:a:b:c", "chat:A.b_c~d@e-f", "x-1:0", "presence:lobby", &longest] {
+        for name in [
+            "global",
+            "admin",
+            "user:1",
+            "document:a:b:c",
+            "chat:A.b_c~d@e-f",
+            "x-1:0",
+            "presence:lobby",
+            &longest,
+        ] {
             assert_eq!(name.parse::<Channel>().unwrap().as_str(), name);
         }
     }
@@ -181,9 +194,29 @@ mod tests {
         let long_kind = format!("{}:1", "a".repeat(33));
         let long_id = format!("a:{}", "b".repeat(129));
         for name in [
-            "", "globa", "lobby", "user:", ":1", "USER:1", "1a:1", "user:1 ", " user:1", "user:%31", "user:１", "usеr:1",
-            "user:a/b", "user:*", "user:\0", "user:1\n", "a_b:1", "presence:Document:1", "presence::x", "socket:1",
-            "socket:00000000-0000-0000-0000-000000000000", &long_kind, &long_id,
+            "",
+            "globa",
+            "lobby",
+            "user:",
+            ":1",
+            "USER:1",
+            "1a:1",
+            "user:1 ",
+            " user:1",
+            "user:%31",
+            "user:１",
+            "usеr:1",
+            "user:a/b",
+            "user:*",
+            "user:\0",
+            "user:1\n",
+            "a_b:1",
+            "presence:Document:1",
+            "presence::x",
+            "socket:1",
+            "socket:00000000-0000-0000-0000-000000000000",
+            &long_kind,
+            &long_id,
         ] {
             assert_eq!(name.parse::<Channel>(), Err(InvalidChannel), "{name:?}");
         }
@@ -195,7 +228,10 @@ mod tests {
         assert_eq!(kind("global"), "Global");
         assert_eq!(kind("user:global"), "User(\"global\")");
         assert_eq!(kind("presence:document:4"), "Presence(\"document:4\")");
-        assert_eq!(kind("order:4:5"), "Context { kind: \"order\", id: \"4:5\" }");
+        assert_eq!(
+            kind("order:4:5"),
+            "Context { kind: \"order\", id: \"4:5\" }"
+        );
     }
 
     proptest! {

@@ -103,7 +103,12 @@ impl Close {
     pub fn reconnect(self) -> bool {
         matches!(
             self,
-            Self::Shutdown | Self::Internal | Self::Restart | Self::SlowConsumer | Self::RateLimited | Self::PingTimeout
+            Self::Shutdown
+                | Self::Internal
+                | Self::Restart
+                | Self::SlowConsumer
+                | Self::RateLimited
+                | Self::PingTimeout
         )
     }
 }

@@ -21,7 +21,11 @@ impl SocketId {
 
     /// Takes one that a client brought: a UUID in its usual form with dashes, in either case.
     pub fn parse(text: &str) -> Option<Self> {
-        let id = if text.len() == 36 { Uuid::try_parse(text).ok()? } else { return None };
+        let id = if text.len() == 36 {
+            Uuid::try_parse(text).ok()?
+        } else {
+            return None;
+        };
         (!id.is_nil()).then_some(Self(id))
     }
 }

@@ -21,7 +21,9 @@ pub struct Cursor {
 
 /// Why a text is no cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a cursor; expected one that the server handed out, 8 hex digits, a dash and a number, for example 5f3a9c21-1043")]
+#[error(
+    "not a cursor; expected one that the server handed out, 8 hex digits, a dash and a number, for example 5f3a9c21-1043"
+)]
 pub struct InvalidCursor;
 
 impl FromStr for Epoch {
@@ -32,7 +34,9 @@ impl FromStr for Epoch {
         if text.len() != 8 || !text.bytes().all(lower_hex) {
             return Err(InvalidCursor);
         }
-        u32::from_str_radix(text, 16).map(Self).map_err(|_| InvalidCursor)
+        u32::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| InvalidCursor)
     }
 }
 
@@ -44,7 +48,10 @@ impl FromStr for Cursor {
         if position.is_empty() || !position.bytes().all(|b| b.is_ascii_digit()) {
             return Err(InvalidCursor);
         }
-        Ok(Self { epoch: epoch.parse()?, position: position.parse().map_err(|_| InvalidCursor)? })
+        Ok(Self {
+            epoch: epoch.parse()?,
+            position: position.parse().map_err(|_| InvalidCursor)?,
+        })
     }
 }
 
@@ -73,7 +80,19 @@ mod tests {
 
     #[test]
     fn malformed_cursors_are_refused() {
-        for text in ["", "-", "1", "5f3a9c21", "5f3a9c21-", "5F3A9C21-1", "5f3a9c2-1", "5f3a9c21--1", "5f3a9c21-+1", "5f3a9c21-1 ", "5f3a9c21-99999999999999999999999999999"] {
+        for text in [
+            "",
+            "-",
+            "1",
+            "5f3a9c21",
+            "5f3a9c21-",
+            "5F3A9C21-1",
+            "5f3a9c2-1",
+            "5f3a9c21--1",
+            "5f3a9c21-+1",
+            "5f3a9c21-1 ",
+            "5f3a9c21-99999999999999999999999999999",
+        ] {
             assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text:?}");
         }
     }

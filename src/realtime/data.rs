@@ -35,7 +35,8 @@ impl Data {
     /// # Errors
     /// When it is not one JSON value, or one that receivers could not read as it was meant.
     pub fn parse(text: &str) -> Result<Self, InvalidData> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| InvalidData::Syntax(error.to_string()))?;
+        let raw: &RawValue =
+            serde_json::from_str(text).map_err(|error| InvalidData::Syntax(error.to_string()))?;
         Self::of(raw)
     }
 
@@ -52,7 +53,11 @@ impl Data {
     /// # Panics
     /// When the value cannot be JSON (a map whose keys are not strings), which is a mistake in the program.
     pub fn from_value<T: serde::Serialize + ?Sized>(value: &T) -> Self {
-        Self(serde_json::to_string(value).expect("a value of the program's own is JSON").into())
+        Self(
+            serde_json::to_string(value)
+                .expect("a value of the program's own is JSON")
+                .into(),
+        )
     }
 
     /// Takes what was stored: it went through [`Data::parse`] before.
@@ -91,8 +96,14 @@ fn compact(text: &str) -> Result<String, InvalidData> {
                 at += 1;
             }
             b'-' | b'0'..=b'9' => {
-                let length = bytes[at..].iter().take_while(|b| b"+-.eE0123456789".contains(b)).count();
-                if text[at..at + length].parse::<f64>().is_ok_and(f64::is_infinite) {
+                let length = bytes[at..]
+                    .iter()
+                    .take_while(|b| b"+-.eE0123456789".contains(b))
+                    .count();
+                if text[at..at + length]
+                    .parse::<f64>()
+                    .is_ok_and(f64::is_infinite)
+                {
                     return Err(InvalidData::NumberTooLarge);
                 }
                 at += length;
@@ -150,14 +161,38 @@ mod tests {
     fn what_a_receiver_could_not_read_is_refused() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(Data::parse(&nested(MAX_DEPTH)).is_ok());
-        assert_eq!(Data::parse(&nested(MAX_DEPTH + 1)), Err(InvalidData::TooDeep));
+        assert_eq!(
+            Data::parse(&nested(MAX_DEPTH + 1)),
+            Err(InvalidData::TooDeep)
+        );
         assert_eq!(Data::parse(&nested(60_000)), Err(InvalidData::TooDeep));
-        assert_eq!(Data::parse(r#""\ud83d\ude00""#).unwrap().as_str(), r#""\ud83d\ude00""#);
-        assert_eq!(Data::parse(r#""\ud83d x""#), Err(InvalidData::LoneSurrogate));
+        assert_eq!(
+            Data::parse(r#""\ud83d\ude00""#).unwrap().as_str(),
+            r#""\ud83d\ude00""#
+        );
+        assert_eq!(
+            Data::parse(r#""\ud83d x""#),
+            Err(InvalidData::LoneSurrogate)
+        );
         assert_eq!(Data::parse(r#""\udc00""#), Err(InvalidData::LoneSurrogate));
         assert_eq!(Data::parse("[1e400]"), Err(InvalidData::NumberTooLarge));
-        for text in ["", "nul", "{", "[1,]", "1 2", "\u{feff}1", "'a'", "NaN", "\"\\\"", "\"\\u12\"", "/*x*/1"] {
-            assert!(matches!(Data::parse(text), Err(InvalidData::Syntax(_))), "{text:?}");
+        for text in [
+            "",
+            "nul",
+            "{",
+            "[1,]",
+            "1 2",
+            "\u{feff}1",
+            "'a'",
+            "NaN",
+            "\"\\\"",
+            "\"\\u12\"",
+            "/*x*/1",
+        ] {
+            assert!(
+                matches!(Data::parse(text), Err(InvalidData::Syntax(_))),
+                "{text:?}"
+            );
         }
     }
 

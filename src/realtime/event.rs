@@ -16,7 +16,16 @@ use super::user::UserId;
 pub const MAX_CHANNELS: usize = 1_000;
 
 /// Names that the server's own frames use over SSE, or that a browser would mistake for its own.
-const RESERVED: [&str; 8] = ["welcome", "heartbeat", "disconnect", "ack", "error", "open", "message", "gap"];
+const RESERVED: [&str; 8] = [
+    "welcome",
+    "heartbeat",
+    "disconnect",
+    "ack",
+    "error",
+    "open",
+    "message",
+    "gap",
+];
 
 /// Events that say what is stored or who is there. A client that could publish them could lie about it.
 const SERVER_ONLY: [&str; 9] = [
@@ -39,7 +48,9 @@ pub struct EventName(Arc<str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEventName {
     /// Not of the grammar.
-    #[error("not an event name; expected 1 to 64 characters of A-Z a-z 0-9 . _ : -, beginning with a letter or digit, for example changed-order")]
+    #[error(
+        "not an event name; expected 1 to 64 characters of A-Z a-z 0-9 . _ : -, beginning with a letter or digit, for example changed-order"
+    )]
     Grammar,
     /// One of the protocol's own words.
     #[error("that event name is reserved for the server")]
@@ -62,8 +73,13 @@ impl FromStr for EventName {
     type Err = InvalidEventName;
 
     fn from_str(name: &str) -> Result<Self, InvalidEventName> {
-        let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
+        let first = name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric());
+        let rest = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
         if !first || !rest || name.len() > 64 {
             return Err(InvalidEventName::Grammar);
         }
@@ -117,7 +133,9 @@ pub struct Event {
 impl Event {
     /// Whether this event is kept from the given connection.
     pub fn leaves_out(&self, user: Option<&UserId>, socket: SocketId) -> bool {
-        self.origin.as_ref().is_some_and(|origin| origin.socket == socket && Some(&origin.user) == user)
+        self.origin
+            .as_ref()
+            .is_some_and(|origin| origin.socket == socket && Some(&origin.user) == user)
     }
 }
 
@@ -128,12 +146,26 @@ mod tests {
     #[test]
     fn names_that_could_break_a_stream_are_refused() {
         for name in ["", "-a", ".a", "a b", "a\nb", "a\0", "é", &"a".repeat(65)] {
-            assert_eq!(name.parse::<EventName>(), Err(InvalidEventName::Grammar), "{name:?}");
+            assert_eq!(
+                name.parse::<EventName>(),
+                Err(InvalidEventName::Grammar),
+                "{name:?}"
+            );
         }
         for name in RESERVED {
-            assert_eq!(name.parse::<EventName>(), Err(InvalidEventName::Reserved), "{name:?}");
+            assert_eq!(
+                name.parse::<EventName>(),
+                Err(InvalidEventName::Reserved),
+                "{name:?}"
+            );
         }
-        for name in ["a", "changed-document", "app:order.paid_2", "9", &"a".repeat(64)] {
+        for name in [
+            "a",
+            "changed-document",
+            "app:order.paid_2",
+            "9",
+            &"a".repeat(64),
+        ] {
             assert!(name.parse::<EventName>().is_ok(), "{name:?}");
         }
     }

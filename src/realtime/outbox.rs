@@ -40,7 +40,11 @@ pub enum Waiting {
 
 impl Outbox {
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { queue: Mutex::default(), filled: Notify::new(), max_bytes }
+        Self {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            max_bytes,
+        }
     }
 
     /// Queues a frame. Never blocks: over the bound the connection is closed instead.
@@ -52,7 +56,10 @@ impl Outbox {
         queue.bytes += frame.json().len() + FRAME_OVERHEAD;
         if queue.bytes > self.max_bytes {
             // Nobody will read it any more; the client gets it all again from its cursor.
-            *queue = Queue { closed: Some(Close::SlowConsumer), ..Queue::default() };
+            *queue = Queue {
+                closed: Some(Close::SlowConsumer),
+                ..Queue::default()
+            };
             self.filled.notify_one();
             return;
         }
@@ -117,7 +124,12 @@ impl Outbox {
     pub fn try_take(&self) -> Option<Waiting> {
         let mut queue = self.queue.lock().unwrap();
         if !queue.frames.is_empty() {
-            queue.bytes = queue.held.iter().flatten().map(|frame| frame.json().len() + FRAME_OVERHEAD).sum();
+            queue.bytes = queue
+                .held
+                .iter()
+                .flatten()
+                .map(|frame| frame.json().len() + FRAME_OVERHEAD)
+                .sum();
             return Some(Waiting::Frames(std::mem::take(&mut queue.frames)));
         }
         queue.closed.map(Waiting::Closed)
@@ -130,12 +142,18 @@ mod tests {
     use crate::realtime::cursor::{Cursor, Epoch};
 
     fn frame(position: u64) -> Frame {
-        Frame::heartbeat(Cursor { epoch: Epoch(1), position })
+        Frame::heartbeat(Cursor {
+            epoch: Epoch(1),
+            position,
+        })
     }
 
     fn positions(outbox: &Outbox) -> Vec<u64> {
         match outbox.try_take() {
-            Some(Waiting::Frames(frames)) => frames.iter().filter_map(|f| Some(f.cursor()?.position)).collect(),
+            Some(Waiting::Frames(frames)) => frames
+                .iter()
+                .filter_map(|f| Some(f.cursor()?.position))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -159,9 +177,15 @@ mod tests {
         for position in 0..1_000 {
             outbox.push(frame(position));
         }
-        assert!(matches!(outbox.try_take(), Some(Waiting::Closed(Close::SlowConsumer))));
+        assert!(matches!(
+            outbox.try_take(),
+            Some(Waiting::Closed(Close::SlowConsumer))
+        ));
         outbox.close(Close::Shutdown);
-        assert!(matches!(outbox.try_take(), Some(Waiting::Closed(Close::SlowConsumer))));
+        assert!(matches!(
+            outbox.try_take(),
+            Some(Waiting::Closed(Close::SlowConsumer))
+        ));
     }
 
     #[test]

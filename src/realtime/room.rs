@@ -36,11 +36,19 @@ pub struct Membership {
 impl Membership {
     /// Of a channel that the client asked for.
     pub fn asked(access: Access) -> Self {
-        Self { access, automatic: false, since: 0 }
+        Self {
+            access,
+            automatic: false,
+            since: 0,
+        }
     }
 
     /// Of a channel that the server puts everybody in who belongs there.
     pub fn automatic(access: Access) -> Self {
-        Self { access, automatic: true, since: 0 }
+        Self {
+            access,
+            automatic: true,
+            since: 0,
+        }
     }
 }

@@ -15,7 +15,11 @@ impl UserId {
     /// # Errors
     /// When `user:{id}` would not be a channel.
     pub fn parse(id: &str) -> Result<Self, InvalidChannel> {
-        if is_id(id) { Ok(Self(id.into())) } else { Err(InvalidChannel) }
+        if is_id(id) {
+            Ok(Self(id.into()))
+        } else {
+            Err(InvalidChannel)
+        }
     }
 
     /// The id as text.

@@ -11,13 +11,18 @@ use crate::realtime::registry::Access;
 use crate::realtime::{Channel, UserId};
 
 /// What a user may do with a root, administrators' rights aside.
-pub(crate) async fn of_root(db: &mut Db, root_id: &str, user: &UserId) -> sqlx::Result<Option<Access>> {
-    let access: Option<i16> =
-        sqlx::query_scalar("select max(access) from root_access where root_id = $1 and user_id = $2")
-            .bind(root_id)
-            .bind(user.as_str())
-            .fetch_one(db)
-            .await?;
+pub(crate) async fn of_root(
+    db: &mut Db,
+    root_id: &str,
+    user: &UserId,
+) -> sqlx::Result<Option<Access>> {
+    let access: Option<i16> = sqlx::query_scalar(
+        "select max(access) from root_access where root_id = $1 and user_id = $2",
+    )
+    .bind(root_id)
+    .bind(user.as_str())
+    .fetch_one(db)
+    .await?;
     Ok(access.and_then(from_number))
 }
 
@@ -30,17 +35,29 @@ pub(crate) async fn holders(db: &mut Db, root_id: &str) -> sqlx::Result<Vec<(Use
     .bind(root_id)
     .fetch_all(db)
     .await?;
-    let known = rows.into_iter().filter_map(|(id, access)| Some((id, from_number(access)?)));
-    known.map(|(id, access)| Ok((user_id(&id)?, access))).collect()
+    let known = rows
+        .into_iter()
+        .filter_map(|(id, access)| Some((id, from_number(access)?)));
+    known
+        .map(|(id, access)| Ok((user_id(&id)?, access)))
+        .collect()
 }
 
 /// The roots that a group has permissions for.
 pub(crate) async fn roots_of_group(db: &mut Db, group_id: &str) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar("select root_id from group_permissions where group_id = $1").bind(group_id).fetch_all(db).await
+    sqlx::query_scalar("select root_id from group_permissions where group_id = $1")
+        .bind(group_id)
+        .fetch_all(db)
+        .await
 }
 
 /// Before a permission is taken away: its holders might lose the root.
-pub(crate) async fn withdrawing_permission(db: &mut Db, at: Position, root_id: &str, holder: Holder<'_>) -> sqlx::Result<()> {
+pub(crate) async fn withdrawing_permission(
+    db: &mut Db,
+    at: Position,
+    root_id: &str,
+    holder: Holder<'_>,
+) -> sqlx::Result<()> {
     let (statement, id) = match holder {
         Holder::User(id) => (
             "insert into withdrawals (position, user_id, channel) values ($1, $3, 'document:' || $2) on conflict do nothing",
@@ -52,12 +69,22 @@ pub(crate) async fn withdrawing_permission(db: &mut Db, at: Position, root_id: &
             id,
         ),
     };
-    sqlx::query(statement).bind(at.cast_signed()).bind(root_id).bind(id).execute(db).await?;
+    sqlx::query(statement)
+        .bind(at.cast_signed())
+        .bind(root_id)
+        .bind(id)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
 /// Before somebody (or everybody) is taken out of a group: they lose its channel, and might lose its roots.
-pub(crate) async fn withdrawing_membership(db: &mut Db, at: Position, group_id: &str, user: Option<&UserId>) -> sqlx::Result<()> {
+pub(crate) async fn withdrawing_membership(
+    db: &mut Db,
+    at: Position,
+    group_id: &str,
+    user: Option<&UserId>,
+) -> sqlx::Result<()> {
     for statement in [
         "insert into withdrawals (position, user_id, channel)
          select $1, user_id, 'group:' || group_id from memberships
@@ -98,13 +125,19 @@ pub(crate) async fn withdrawn(db: &mut Db, at: Position) -> sqlx::Result<Vec<(Us
     .bind(at.cast_signed())
     .execute(&mut *db)
     .await?;
-    let rows: Vec<(String, String)> = sqlx::query_as("select user_id, channel from withdrawals where position = $1")
-        .bind(at.cast_signed())
-        .fetch_all(db)
-        .await?;
-    let parsed = rows.into_iter().filter(|(_, channel)| channel != "*").map(|(user, channel)| {
-        let channel = channel.parse().map_err(|_| sqlx::Error::Decode("a stored channel is malformed".into()))?;
-        Ok((user_id(&user)?, channel))
-    });
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("select user_id, channel from withdrawals where position = $1")
+            .bind(at.cast_signed())
+            .fetch_all(db)
+            .await?;
+    let parsed = rows
+        .into_iter()
+        .filter(|(_, channel)| channel != "*")
+        .map(|(user, channel)| {
+            let channel = channel
+                .parse()
+                .map_err(|_| sqlx::Error::Decode("a stored channel is malformed".into()))?;
+            Ok((user_id(&user)?, channel))
+        });
     parsed.collect()
 }

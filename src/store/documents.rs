@@ -19,11 +19,29 @@ pub(crate) struct Document {
     pub(crate) updated_at: OffsetDateTime,
 }
 
-type Columns = (String, String, Option<String>, String, String, i64, i64, i64);
+type Columns = (
+    String,
+    String,
+    Option<String>,
+    String,
+    String,
+    i64,
+    i64,
+    i64,
+);
 
 fn document((id, root_id, parent_id, kind, data, version, created, updated): Columns) -> Document {
     let (created_at, updated_at) = (from_millis(created), from_millis(updated));
-    Document { id, root_id, parent_id, kind, data: Data::stored(data), version, created_at, updated_at }
+    Document {
+        id,
+        root_id,
+        parent_id,
+        kind,
+        data: Data::stored(data),
+        version,
+        created_at,
+        updated_at,
+    }
 }
 
 /// Adds a document.
@@ -57,7 +75,12 @@ pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<Document>
 }
 
 /// Documents of a root with ids after the given one, in order of their ids.
-pub(crate) async fn list(db: &mut Db, root_id: &str, after: &str, limit: i64) -> sqlx::Result<Vec<Document>> {
+pub(crate) async fn list(
+    db: &mut Db,
+    root_id: &str,
+    after: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<Document>> {
     let columns: Vec<Columns> = sqlx::query_as(
         "select id, root_id, parent_id, type, data, version, created_at, updated_at from documents
          where root_id = $1 and id > $2 order by id limit $3",
@@ -85,12 +108,18 @@ pub(crate) async fn update(db: &mut Db, document: &Document) -> sqlx::Result<()>
 /// Whether other documents have this one as their parent.
 pub(crate) async fn has_children(db: &mut Db, id: &str) -> sqlx::Result<bool> {
     let child: Option<i32> =
-        sqlx::query_scalar("select 1 from documents where parent_id = $1 limit 1").bind(id).fetch_optional(db).await?;
+        sqlx::query_scalar("select 1 from documents where parent_id = $1 limit 1")
+            .bind(id)
+            .fetch_optional(db)
+            .await?;
     Ok(child.is_some())
 }
 
 /// Deletes a document.
 pub(crate) async fn delete(db: &mut Db, id: &str) -> sqlx::Result<()> {
-    sqlx::query("delete from documents where id = $1").bind(id).execute(db).await?;
+    sqlx::query("delete from documents where id = $1")
+        .bind(id)
+        .execute(db)
+        .await?;
     Ok(())
 }

@@ -34,23 +34,38 @@ pub(crate) async fn insert(db: &mut Db, group: &Group, now: OffsetDateTime) -> s
 
 /// The group with this id.
 pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<Group>> {
-    sqlx::query_as("select id, name from groups where id = $1").bind(id).fetch_optional(db).await
+    sqlx::query_as("select id, name from groups where id = $1")
+        .bind(id)
+        .fetch_optional(db)
+        .await
 }
 
 /// Stores a changed name.
 pub(crate) async fn rename(db: &mut Db, id: &str, name: &str) -> sqlx::Result<()> {
-    sqlx::query("update groups set name = $2 where id = $1").bind(id).bind(name).execute(db).await?;
+    sqlx::query("update groups set name = $2 where id = $1")
+        .bind(id)
+        .bind(name)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
 /// Deletes a group with its memberships and permissions.
 pub(crate) async fn delete(db: &mut Db, id: &str) -> sqlx::Result<()> {
-    sqlx::query("delete from groups where id = $1").bind(id).execute(db).await?;
+    sqlx::query("delete from groups where id = $1")
+        .bind(id)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
 /// Groups with ids after the given one, in order of their ids: those of a user, or all.
-pub(crate) async fn list(db: &mut Db, of: Option<&UserId>, after: &str, limit: i64) -> sqlx::Result<Vec<Group>> {
+pub(crate) async fn list(
+    db: &mut Db,
+    of: Option<&UserId>,
+    after: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<Group>> {
     let query = match of {
         Some(user) => sqlx::query_as(
             "select g.id, g.name from memberships m join groups g on g.id = m.group_id
@@ -59,7 +74,9 @@ pub(crate) async fn list(db: &mut Db, of: Option<&UserId>, after: &str, limit: i
         .bind(after)
         .bind(limit)
         .bind(user.as_str()),
-        None => sqlx::query_as("select id, name from groups where id > $1 order by id limit $2").bind(after).bind(limit),
+        None => sqlx::query_as("select id, name from groups where id > $1 order by id limit $2")
+            .bind(after)
+            .bind(limit),
     };
     query.fetch_all(db).await
 }
@@ -102,7 +119,12 @@ pub(crate) async fn count_managers(db: &mut Db, id: &str) -> sqlx::Result<i64> {
 }
 
 /// Puts a user into a group, or changes its rank there.
-pub(crate) async fn put_member(db: &mut Db, id: &str, user: &UserId, manager: bool) -> sqlx::Result<()> {
+pub(crate) async fn put_member(
+    db: &mut Db,
+    id: &str,
+    user: &UserId,
+    manager: bool,
+) -> sqlx::Result<()> {
     sqlx::query(
         "insert into memberships (group_id, user_id, manager) values ($1, $2, $3)
          on conflict (group_id, user_id) do update set manager = excluded.manager",

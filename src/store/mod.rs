@@ -50,7 +50,9 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Not an address of a database that we can use.
-    #[error("DATABASE_URL: {0}; expected a SQLite file, for example DATABASE_URL=sqlite://roomcast.db")]
+    #[error(
+        "DATABASE_URL: {0}; expected a SQLite file, for example DATABASE_URL=sqlite://roomcast.db"
+    )]
     Url(String),
     /// A later version of this program has been here.
     #[error("the database {} was last used by a newer version of roomcast (it has migration {version}); use that version", path.display())]
@@ -108,15 +110,31 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .pragma("journal_size_limit", "67108864");
-        let failed = |source| OpenError::Database { path: path.clone(), source };
+        let failed = |source| OpenError::Database {
+            path: path.clone(),
+            source,
+        };
         let mut connection = Db::connect_with(&options).await.map_err(failed)?;
-        MIGRATIONS.run(&mut connection).await.map_err(|source| match source {
-            MigrateError::VersionMissing(version) => OpenError::Newer { path: path.clone(), version },
-            source => OpenError::Migrate { path: path.clone(), source },
-        })?;
+        MIGRATIONS
+            .run(&mut connection)
+            .await
+            .map_err(|source| match source {
+                MigrateError::VersionMissing(version) => OpenError::Newer {
+                    path: path.clone(),
+                    version,
+                },
+                source => OpenError::Migrate {
+                    path: path.clone(),
+                    source,
+                },
+            })?;
         connection.close().await.map_err(failed)?;
         let readers = Self::pool(&options, READERS);
-        Ok(Self { readers, options, path })
+        Ok(Self {
+            readers,
+            options,
+            path,
+        })
     }
 
     /// A pool of connections that only read.
@@ -142,7 +160,12 @@ impl Store {
 
     /// A connection to write with. SQLite has one writer: see the log's turns.
     pub(crate) async fn writer(&self) -> Result<Db, OpenError> {
-        Db::connect_with(&self.options).await.map_err(|source| OpenError::Database { path: self.path.clone(), source })
+        Db::connect_with(&self.options)
+            .await
+            .map_err(|source| OpenError::Database {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Where the database is.
@@ -158,13 +181,18 @@ impl Store {
 
 fn parse_url(url: &str) -> Result<SqliteConnectOptions, OpenError> {
     if url.starts_with("postgres") {
-        return Err(OpenError::Url("PostgreSQL is not supported by this version".into()));
+        return Err(OpenError::Url(
+            "PostgreSQL is not supported by this version".into(),
+        ));
     }
     if !url.starts_with("sqlite:") {
         return Err(OpenError::Url("not a SQLite address".into()));
     }
     if url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(OpenError::Url("a log in memory would lose what was answered; for data that may go, run roomcast dev".into()));
+        return Err(OpenError::Url(
+            "a log in memory would lose what was answered; for data that may go, run roomcast dev"
+                .into(),
+        ));
     }
     SqliteConnectOptions::from_str(url).map_err(|error| OpenError::Url(error.to_string()))
 }
@@ -181,7 +209,8 @@ pub(crate) fn to_millis(time: OffsetDateTime) -> i64 {
 
 /// A stored time.
 pub(crate) fn from_millis(millis: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// One page of a list, and where the next begins.

@@ -50,16 +50,34 @@ fn word(access: Access) -> &'static str {
 }
 
 /// The id of a permission.
-pub(crate) async fn find(db: &mut Db, root_id: &str, holder: Holder<'_>) -> sqlx::Result<Option<String>> {
+pub(crate) async fn find(
+    db: &mut Db,
+    root_id: &str,
+    holder: Holder<'_>,
+) -> sqlx::Result<Option<String>> {
     let query = match holder {
-        Holder::User(id) => sqlx::query_scalar("select id from user_permissions where root_id = $1 and user_id = $2").bind(root_id).bind(id),
-        Holder::Group(id) => sqlx::query_scalar("select id from group_permissions where root_id = $1 and group_id = $2").bind(root_id).bind(id),
+        Holder::User(id) => sqlx::query_scalar(
+            "select id from user_permissions where root_id = $1 and user_id = $2",
+        )
+        .bind(root_id)
+        .bind(id),
+        Holder::Group(id) => sqlx::query_scalar(
+            "select id from group_permissions where root_id = $1 and group_id = $2",
+        )
+        .bind(root_id)
+        .bind(id),
     };
     query.fetch_optional(db).await
 }
 
 /// Gives a permission, or changes it. `id` is used where it is new.
-pub(crate) async fn put(db: &mut Db, id: String, root_id: &str, holder: Holder<'_>, access: Access) -> sqlx::Result<Permission> {
+pub(crate) async fn put(
+    db: &mut Db,
+    id: String,
+    root_id: &str,
+    holder: Holder<'_>,
+    access: Access,
+) -> sqlx::Result<Permission> {
     let (statement, holder_id) = match holder {
         Holder::User(id) => (
             "insert into user_permissions (id, root_id, user_id, access) values ($1, $2, $3, $4)
@@ -83,14 +101,28 @@ pub(crate) async fn put(db: &mut Db, id: String, root_id: &str, holder: Holder<'
         Holder::User(id) => (Some(id.to_owned()), None),
         Holder::Group(id) => (None, Some(id.to_owned())),
     };
-    Ok(Permission { id, root_id: root_id.to_owned(), user_id, group_id, access: word(access) })
+    Ok(Permission {
+        id,
+        root_id: root_id.to_owned(),
+        user_id,
+        group_id,
+        access: word(access),
+    })
 }
 
 /// Takes a permission away.
 pub(crate) async fn delete(db: &mut Db, root_id: &str, holder: Holder<'_>) -> sqlx::Result<()> {
     let query = match holder {
-        Holder::User(id) => sqlx::query("delete from user_permissions where root_id = $1 and user_id = $2").bind(root_id).bind(id),
-        Holder::Group(id) => sqlx::query("delete from group_permissions where root_id = $1 and group_id = $2").bind(root_id).bind(id),
+        Holder::User(id) => {
+            sqlx::query("delete from user_permissions where root_id = $1 and user_id = $2")
+                .bind(root_id)
+                .bind(id)
+        }
+        Holder::Group(id) => {
+            sqlx::query("delete from group_permissions where root_id = $1 and group_id = $2")
+                .bind(root_id)
+                .bind(id)
+        }
     };
     query.execute(db).await?;
     Ok(())
@@ -98,9 +130,10 @@ pub(crate) async fn delete(db: &mut Db, root_id: &str, holder: Holder<'_>) -> sq
 
 /// Whether anybody could still change a root and its permissions, administrators aside.
 pub(crate) async fn has_writer(db: &mut Db, root_id: &str) -> sqlx::Result<bool> {
-    let writer: Option<i32> = sqlx::query_scalar("select 1 from root_access where root_id = $1 and access = 2 limit 1")
-        .bind(root_id)
-        .fetch_optional(db)
-        .await?;
+    let writer: Option<i32> =
+        sqlx::query_scalar("select 1 from root_access where root_id = $1 and access = 2 limit 1")
+            .bind(root_id)
+            .fetch_optional(db)
+            .await?;
     Ok(writer.is_some())
 }

@@ -14,7 +14,11 @@ pub(crate) struct DocumentRoot {
 }
 
 /// Adds a root.
-pub(crate) async fn insert(db: &mut Db, root: &DocumentRoot, now: OffsetDateTime) -> sqlx::Result<()> {
+pub(crate) async fn insert(
+    db: &mut Db,
+    root: &DocumentRoot,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query("insert into document_roots (id, name, created_at) values ($1, $2, $3)")
         .bind(&root.id)
         .bind(&root.name)
@@ -26,11 +30,19 @@ pub(crate) async fn insert(db: &mut Db, root: &DocumentRoot, now: OffsetDateTime
 
 /// The root with this id.
 pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<DocumentRoot>> {
-    sqlx::query_as("select id, name from document_roots where id = $1").bind(id).fetch_optional(db).await
+    sqlx::query_as("select id, name from document_roots where id = $1")
+        .bind(id)
+        .fetch_optional(db)
+        .await
 }
 
 /// Roots with ids after the given one, in order of their ids: those a user has access to, or all.
-pub(crate) async fn list(db: &mut Db, of: Option<&UserId>, after: &str, limit: i64) -> sqlx::Result<Vec<DocumentRoot>> {
+pub(crate) async fn list(
+    db: &mut Db,
+    of: Option<&UserId>,
+    after: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<DocumentRoot>> {
     let query = match of {
         Some(user) => sqlx::query_as(
             "select id, name from document_roots where id > $1
@@ -40,7 +52,9 @@ pub(crate) async fn list(db: &mut Db, of: Option<&UserId>, after: &str, limit: i
         .bind(limit)
         .bind(user.as_str()),
         None => {
-            sqlx::query_as("select id, name from document_roots where id > $1 order by id limit $2").bind(after).bind(limit)
+            sqlx::query_as("select id, name from document_roots where id > $1 order by id limit $2")
+                .bind(after)
+                .bind(limit)
         }
     };
     query.fetch_all(db).await
@@ -49,7 +63,13 @@ pub(crate) async fn list(db: &mut Db, of: Option<&UserId>, after: &str, limit: i
 /// Deletes a root with its documents and permissions.
 pub(crate) async fn delete(db: &mut Db, id: &str) -> sqlx::Result<()> {
     // The children refer to their parents, which go in the same statement's cascade in no particular order.
-    sqlx::query("update documents set parent_id = null where root_id = $1").bind(id).execute(&mut *db).await?;
-    sqlx::query("delete from document_roots where id = $1").bind(id).execute(db).await?;
+    sqlx::query("update documents set parent_id = null where root_id = $1")
+        .bind(id)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("delete from document_roots where id = $1")
+        .bind(id)
+        .execute(db)
+        .await?;
     Ok(())
 }

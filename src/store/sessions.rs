@@ -27,7 +27,12 @@ pub(crate) async fn insert(
 }
 
 /// Stores changed data of a session that is still there; of one that has ended, nothing.
-pub(crate) async fn update(db: &mut Db, id_hash: &str, data: &str, expires: OffsetDateTime) -> sqlx::Result<()> {
+pub(crate) async fn update(
+    db: &mut Db,
+    id_hash: &str,
+    data: &str,
+    expires: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query("update sessions set data = $2, expires_at = $3 where id_hash = $1")
         .bind(id_hash)
         .bind(data)
@@ -38,7 +43,11 @@ pub(crate) async fn update(db: &mut Db, id_hash: &str, data: &str, expires: Offs
 }
 
 /// The data of a session that has not expired, and when it will.
-pub(crate) async fn find(db: &mut Db, id_hash: &str, now: OffsetDateTime) -> sqlx::Result<Option<(String, i64)>> {
+pub(crate) async fn find(
+    db: &mut Db,
+    id_hash: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<(String, i64)>> {
     sqlx::query_as("select data, expires_at from sessions where id_hash = $1 and expires_at > $2")
         .bind(id_hash)
         .bind(to_millis(now))
@@ -53,24 +62,35 @@ pub(crate) async fn is_live(db: &mut Db, id_hash: &str, now: OffsetDateTime) -> 
 
 /// Ends a session, and returns whose it was.
 pub(crate) async fn delete(db: &mut Db, id_hash: &str) -> sqlx::Result<Option<UserId>> {
-    let user: Option<String> = sqlx::query_scalar("delete from sessions where id_hash = $1 returning user_id")
-        .bind(id_hash)
-        .fetch_optional(db)
-        .await?;
+    let user: Option<String> =
+        sqlx::query_scalar("delete from sessions where id_hash = $1 returning user_id")
+            .bind(id_hash)
+            .fetch_optional(db)
+            .await?;
     user.map(|user| user_id(&user)).transpose()
 }
 
 /// Ends all of a user's sessions but one, and returns which.
-pub(crate) async fn delete_others(db: &mut Db, user: &UserId, but: Option<&str>) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar("delete from sessions where user_id = $1 and id_hash <> $2 returning id_hash")
-        .bind(user.as_str())
-        .bind(but.unwrap_or_default())
-        .fetch_all(db)
-        .await
+pub(crate) async fn delete_others(
+    db: &mut Db,
+    user: &UserId,
+    but: Option<&str>,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "delete from sessions where user_id = $1 and id_hash <> $2 returning id_hash",
+    )
+    .bind(user.as_str())
+    .bind(but.unwrap_or_default())
+    .fetch_all(db)
+    .await
 }
 
 /// Ends the sessions that have expired, at most `limit`, and returns whose and which.
-pub(crate) async fn delete_expired(db: &mut Db, now: OffsetDateTime, limit: i64) -> sqlx::Result<Vec<(String, String)>> {
+pub(crate) async fn delete_expired(
+    db: &mut Db,
+    now: OffsetDateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<(String, String)>> {
     sqlx::query_as(
         "delete from sessions where id_hash in (select id_hash from sessions where expires_at <= $1 limit $2)
          returning user_id, id_hash",

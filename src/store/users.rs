@@ -15,7 +15,11 @@ pub(crate) struct Credentials {
 type Columns = (String, String, bool);
 
 fn user((id, username, admin): Columns) -> sqlx::Result<User> {
-    Ok(User { id: user_id(&id)?, name: username.into(), admin })
+    Ok(User {
+        id: user_id(&id)?,
+        name: username.into(),
+        admin,
+    })
 }
 
 /// Reads an id that was stored.
@@ -29,7 +33,12 @@ fn key(username: &str) -> String {
 }
 
 /// Adds a user; a unique violation says that the name is taken.
-pub(crate) async fn insert(db: &mut Db, user: &User, password_hash: &str, now: OffsetDateTime) -> sqlx::Result<()> {
+pub(crate) async fn insert(
+    db: &mut Db,
+    user: &User,
+    password_hash: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query(
         "insert into users (id, username, username_key, password_hash, admin, created_at) values ($1, $2, $3, $4, $5, $6)",
     )
@@ -46,10 +55,11 @@ pub(crate) async fn insert(db: &mut Db, user: &User, password_hash: &str, now: O
 
 /// The user with this id.
 pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<User>> {
-    let columns: Option<Columns> = sqlx::query_as("select id, username, admin from users where id = $1")
-        .bind(id)
-        .fetch_optional(db)
-        .await?;
+    let columns: Option<Columns> =
+        sqlx::query_as("select id, username, admin from users where id = $1")
+            .bind(id)
+            .fetch_optional(db)
+            .await?;
     columns.map(user).transpose()
 }
 
@@ -60,7 +70,14 @@ pub(crate) async fn credentials(db: &mut Db, username: &str) -> sqlx::Result<Opt
             .bind(key(username))
             .fetch_optional(db)
             .await?;
-    columns.map(|(id, password_hash)| Ok(Credentials { id: user_id(&id)?, password_hash })).transpose()
+    columns
+        .map(|(id, password_hash)| {
+            Ok(Credentials {
+                id: user_id(&id)?,
+                password_hash,
+            })
+        })
+        .transpose()
 }
 
 /// Users with ids after the given one, in order of their ids.
@@ -87,7 +104,11 @@ pub(crate) async fn update(db: &mut Db, user: &User) -> sqlx::Result<()> {
 }
 
 /// Stores a changed password.
-pub(crate) async fn set_password(db: &mut Db, id: &UserId, password_hash: &str) -> sqlx::Result<()> {
+pub(crate) async fn set_password(
+    db: &mut Db,
+    id: &UserId,
+    password_hash: &str,
+) -> sqlx::Result<()> {
     sqlx::query("update users set password_hash = $2 where id = $1")
         .bind(id.as_str())
         .bind(password_hash)
@@ -98,5 +119,7 @@ pub(crate) async fn set_password(db: &mut Db, id: &UserId, password_hash: &str) 
 
 /// How many administrators there are.
 pub(crate) async fn count_admins(db: &mut Db) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select count(*) from users where admin").fetch_one(db).await
+    sqlx::query_scalar("select count(*) from users where admin")
+        .fetch_one(db)
+        .await
 }

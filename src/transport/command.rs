@@ -28,21 +28,36 @@ type Failure = (ErrorCode, String);
 
 /// Carries a command out, at once or, where it needs the database, as what is returned. Every command is answered
 /// through the connection's outbox.
-pub(super) fn carry_out(app: &Roomcast, connection: &Arc<Connection>, command: Command) -> Option<Pending> {
+pub(super) fn carry_out(
+    app: &Roomcast,
+    connection: &Arc<Connection>,
+    command: Command,
+) -> Option<Pending> {
     let Command { id, frame } = command;
     let id = id.as_ref();
     match frame {
         ClientFrame::Ping => {
-            app.registry().send_cursor(connection, |cursor| Frame::ack(id, &[("cursor", &quoted(&cursor))]));
+            app.registry().send_cursor(connection, |cursor| {
+                Frame::ack(id, &[("cursor", &quoted(&cursor))])
+            });
         }
         ClientFrame::Leave { channel } => {
             let answer = Frame::ack(id, &[("channel", &quoted(&channel))]);
             if !app.registry().leave(connection, &channel, answer) {
-                let message = format!("The server has joined you to {channel}; you may not leave it.");
-                connection.outbox.answer(Frame::error(id, ErrorCode::Forbidden, &message));
+                let message =
+                    format!("The server has joined you to {channel}; you may not leave it.");
+                connection
+                    .outbox
+                    .answer(Frame::error(id, ErrorCode::Forbidden, &message));
             }
         }
-        ClientFrame::Publish { channel, event, data, volatile, to_self } => {
+        ClientFrame::Publish {
+            channel,
+            event,
+            data,
+            volatile,
+            to_self,
+        } => {
             let event = match event_of(app, connection, &channel, event, data, to_self) {
                 Ok(event) => event,
                 Err(failure) => return fail(connection, id, &failure),
@@ -51,11 +66,22 @@ pub(super) fn carry_out(app: &Roomcast, connection: &Arc<Connection>, command: C
                 app.registry().publish(&event);
                 connection.outbox.answer(Frame::ack(id, &[]));
             } else {
-                return Some(Box::pin(keep(app.clone(), Arc::clone(connection), id.cloned(), event)));
+                return Some(Box::pin(keep(
+                    app.clone(),
+                    Arc::clone(connection),
+                    id.cloned(),
+                    event,
+                )));
             }
         }
         ClientFrame::Join { channel, cursor } => {
-            return Some(Box::pin(join(app.clone(), Arc::clone(connection), id.cloned(), channel, cursor)));
+            return Some(Box::pin(join(
+                app.clone(),
+                Arc::clone(connection),
+                id.cloned(),
+                channel,
+                cursor,
+            )));
         }
     }
     None
@@ -66,7 +92,11 @@ fn quoted(text: &impl std::fmt::Display) -> String {
     format!("\"{text}\"")
 }
 
-fn fail(connection: &Connection, id: Option<&CommandId>, (code, message): &Failure) -> Option<Pending> {
+fn fail(
+    connection: &Connection,
+    id: Option<&CommandId>,
+    (code, message): &Failure,
+) -> Option<Pending> {
     connection.outbox.answer(Frame::error(id, *code, message));
     None
 }
@@ -81,15 +111,36 @@ fn event_of(
     to_self: bool,
 ) -> Result<Event, Failure> {
     match app.registry().membership(connection, channel) {
-        None => return Err((ErrorCode::NotJoined, format!("Join {channel} before you publish to it."))),
-        Some(Membership { access: Access::Read, .. }) => {
-            return Err((ErrorCode::Forbidden, format!("You may not publish to {channel}.")));
+        None => {
+            return Err((
+                ErrorCode::NotJoined,
+                format!("Join {channel} before you publish to it."),
+            ));
+        }
+        Some(Membership {
+            access: Access::Read,
+            ..
+        }) => {
+            return Err((
+                ErrorCode::Forbidden,
+                format!("You may not publish to {channel}."),
+            ));
         }
         Some(_) => {}
     }
-    let origin = connection.user_id().map(|user| Origin { user: user.clone(), socket: connection.socket });
+    let origin = connection.user_id().map(|user| Origin {
+        user: user.clone(),
+        socket: connection.socket,
+    });
     let origin = if to_self { None } else { origin };
-    Ok(Event { channels: [channel.clone()].into(), name, data, origin, time: OffsetDateTime::now_utc(), position: None })
+    Ok(Event {
+        channels: [channel.clone()].into(),
+        name,
+        data,
+        origin,
+        time: OffsetDateTime::now_utc(),
+        position: None,
+    })
 }
 
 async fn keep(app: Roomcast, connection: Arc<Connection>, id: Option<CommandId>, event: Event) {
@@ -97,7 +148,11 @@ async fn keep(app: Roomcast, connection: Arc<Connection>, id: Option<CommandId>,
         Ok(cursor) => Frame::ack(id.as_ref(), &[("cursor", &quoted(&cursor))]),
         Err(error) => {
             tracing::warn!(%error, "a client's event could not be kept");
-            Frame::error(id.as_ref(), ErrorCode::Unavailable, "The event could not be kept. Try again.")
+            Frame::error(
+                id.as_ref(),
+                ErrorCode::Unavailable,
+                "The event could not be kept. Try again.",
+            )
         }
     };
     connection.outbox.answer(answer);
@@ -111,7 +166,9 @@ async fn join(
     from: Option<Cursor>,
 ) {
     if let Err((code, message)) = enter(&app, &connection, id.as_ref(), &channel, from).await {
-        connection.outbox.answer(Frame::error(id.as_ref(), code, &message));
+        connection
+            .outbox
+            .answer(Frame::error(id.as_ref(), code, &message));
     }
 }
 
@@ -125,18 +182,30 @@ async fn enter(
 ) -> Result<(), Failure> {
     let unavailable = |error: sqlx::Error| {
         tracing::error!(%error, "a join failed");
-        (ErrorCode::Unavailable, "The server cannot look up your rights now. Try again.".to_owned())
+        (
+            ErrorCode::Unavailable,
+            "The server cannot look up your rights now. Try again.".to_owned(),
+        )
     };
     for _ in 0..ATTEMPTS {
         let access_version = app.registry().access_version();
         let mut db = app.store().read().await.map_err(unavailable)?;
-        let access = policy::access(&mut db, connection.user.as_ref(), channel).await.map_err(unavailable)?;
+        let access = policy::access(&mut db, connection.user.as_ref(), channel)
+            .await
+            .map_err(unavailable)?;
         drop(db);
         let Some(access) = access else {
-            let code = if connection.user.is_some() { ErrorCode::Forbidden } else { ErrorCode::Unauthorized };
+            let code = if connection.user.is_some() {
+                ErrorCode::Forbidden
+            } else {
+                ErrorCode::Unauthorized
+            };
             return Err((code, format!("You may not join {channel}.")));
         };
-        match app.registry().join(connection, channel, access, access_version) {
+        match app
+            .registry()
+            .join(connection, channel, access, access_version)
+        {
             Ok(at) => {
                 // From here on the outbox is held: whatever happens, it gets its answer.
                 let missed = match from {
@@ -149,14 +218,25 @@ async fn enter(
             Err(Refusal::Stale) => {}
             Err(_) => {
                 let max = app.config().max_channels;
-                return Err((ErrorCode::TooManyChannels, format!("A connection may join at most {max} channels.")));
+                return Err((
+                    ErrorCode::TooManyChannels,
+                    format!("A connection may join at most {max} channels."),
+                ));
             }
         }
     }
-    Err((ErrorCode::Unavailable, "Rights change too fast. Try again.".into()))
+    Err((
+        ErrorCode::Unavailable,
+        "Rights change too fast. Try again.".into(),
+    ))
 }
 
-fn joined(id: Option<&CommandId>, channel: &Channel, at: Cursor, missed: Option<Option<String>>) -> Frame {
+fn joined(
+    id: Option<&CommandId>,
+    channel: &Channel,
+    at: Cursor,
+    missed: Option<Option<String>>,
+) -> Frame {
     let (channel, cursor) = (quoted(channel), quoted(&at));
     let mut fields = vec![("channel", channel.as_str()), ("cursor", &cursor)];
     match &missed {
@@ -168,7 +248,13 @@ fn joined(id: Option<&CommandId>, channel: &Channel, at: Cursor, missed: Option<
 }
 
 /// What a channel said between a cursor and a join, as a JSON array; nothing, if that cannot be said in full.
-async fn missed(app: &Roomcast, connection: &Connection, channel: &Channel, from: Cursor, at: Cursor) -> Option<String> {
+async fn missed(
+    app: &Roomcast,
+    connection: &Connection,
+    channel: &Channel,
+    from: Cursor,
+    at: Cursor,
+) -> Option<String> {
     let (log, user) = (app.log(), connection.user_id());
     match log.covers(from, user, [channel]).await {
         Ok(true) => {}
@@ -178,11 +264,17 @@ async fn missed(app: &Roomcast, connection: &Connection, channel: &Channel, from
             return None;
         }
     }
-    let membership = app.registry().membership(connection, channel).unwrap_or(Membership::asked(Access::Read));
+    let membership = app
+        .registry()
+        .membership(connection, channel)
+        .unwrap_or(Membership::asked(Access::Read));
     let channels = [(channel.clone(), membership)];
     let (mut events, mut count, mut position) = (String::from("["), 0, from.position);
     while position < at.position {
-        let page = match log.page(&channels, position, at.position, user, connection.socket).await {
+        let page = match log
+            .page(&channels, position, at.position, user, connection.socket)
+            .await
+        {
             Ok(page) => page,
             Err(ReadError::Trimmed) => return None,
             Err(ReadError::Database(error)) => {
@@ -192,7 +284,9 @@ async fn missed(app: &Roomcast, connection: &Connection, channel: &Channel, from
         };
         position = page.at;
         for (event, channel) in &page.events {
-            let cursor = event.position.map(|position| app.registry().cursor_at(position));
+            let cursor = event
+                .position
+                .map(|position| app.registry().cursor_at(position));
             let frame = Frame::event(event, channel, cursor);
             count += 1;
             if count > MAX_ACK_EVENTS || events.len() + frame.json().len() > MAX_ACK_BYTES {

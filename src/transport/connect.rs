@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Query};
 use ::http::request::Parts;
 use ::http::{HeaderMap, header};
+use axum::extract::{ConnectInfo, FromRequestParts, Query};
 
 use super::feed::Feed;
 use crate::app::Roomcast;
@@ -46,7 +46,9 @@ enum Resume {
 impl Ask {
     /// Adds a channel that stands in the path.
     pub(super) fn channel(&mut self, name: &str) -> Result<(), Error> {
-        let channel = name.parse().map_err(|error| Error::invalid("invalid-channel", format!("The channel is {error}.")))?;
+        let channel = name.parse().map_err(|error| {
+            Error::invalid("invalid-channel", format!("The channel is {error}."))
+        })?;
         if !self.channels.contains(&channel) {
             self.channels.push(channel);
         }
@@ -66,12 +68,15 @@ impl Ask {
             "channel" => {
                 self.channel(value)?;
                 if self.channels.len() > max_channels {
-                    let detail = format!("A connection may ask for at most {max_channels} channels.");
+                    let detail =
+                        format!("A connection may ask for at most {max_channels} channels.");
                     return Err(Error::invalid("too-many-channels", detail));
                 }
             }
             "cursor" | "lastEventId" => {
-                let cursor = value.parse().map_err(|error| Error::invalid("invalid-cursor", format!("The cursor is {error}.")))?;
+                let cursor = value.parse().map_err(|error| {
+                    Error::invalid("invalid-cursor", format!("The cursor is {error}."))
+                })?;
                 self.cursor.get_or_insert(Resume::At(cursor));
             }
             "socket" => {
@@ -84,7 +89,12 @@ impl Ask {
                 self.data_only = match value {
                     "data" => true,
                     "json" => false,
-                    _ => return Err(Error::invalid("invalid-format", "The format is json or data.")),
+                    _ => {
+                        return Err(Error::invalid(
+                            "invalid-format",
+                            "The format is json or data.",
+                        ));
+                    }
                 };
             }
             _ => {}
@@ -102,14 +112,26 @@ impl FromRequestParts<Roomcast> for Ask {
             .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
         let bearer = parts.headers.contains_key(header::AUTHORIZATION);
         if bearer || query.iter().any(|(name, _)| name == "token") {
-            return Err(Error::Unauthorized("Tokens are not accepted by this version; log in for a session cookie."));
+            return Err(Error::Unauthorized(
+                "Tokens are not accepted by this version; log in for a session cookie.",
+            ));
         }
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let address = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|info| info.0.ip());
         let caller = parts.extensions.get::<Caller>().cloned();
         if caller.is_none() && app.config().guests == Guests::Off {
             return Err(Error::Unauthorized("Log in first."));
         }
-        let mut ask = Self { caller, address, channels: Vec::new(), cursor: None, socket: None, data_only: false };
+        let mut ask = Self {
+            caller,
+            address,
+            channels: Vec::new(),
+            cursor: None,
+            socket: None,
+            data_only: false,
+        };
         for (name, value) in &query.0 {
             ask.query(name, value, app.config().max_channels)?;
         }
@@ -122,20 +144,35 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
     let registry = app.registry();
     for _ in 0..ATTEMPTS {
         if app.is_stopping() {
-            return Err(Error::Unavailable { detail: "The server shuts down.", retry_after: 2 });
+            return Err(Error::Unavailable {
+                detail: "The server shuts down.",
+                retry_after: 2,
+            });
         }
         // Rights are looked up first and used after; if somebody's change in between, it is done again.
         let access_version = registry.access_version();
         let mut db = app.store().read().await?;
         let caller = match &ask.caller {
-            Some(caller) => Some(caller.again(&mut db).await?.ok_or(Error::Unauthorized("Your session has ended."))?),
+            Some(caller) => Some(
+                caller
+                    .again(&mut db)
+                    .await?
+                    .ok_or(Error::Unauthorized("Your session has ended."))?,
+            ),
             None => None,
         };
         let channels = allowed(&mut db, caller.as_ref(), &ask.channels).await?;
         drop(db);
         let user = caller.as_ref().map(|caller| &caller.user.id);
         let resume = match ask.cursor {
-            Some(Resume::At(cursor)) if app.log().covers(cursor, user, channels.iter().map(|(name, _)| name)).await? => Some(cursor),
+            Some(Resume::At(cursor))
+                if app
+                    .log()
+                    .covers(cursor, user, channels.iter().map(|(name, _)| name))
+                    .await? =>
+            {
+                Some(cursor)
+            }
             _ => None,
         };
         let names: Vec<Channel> = channels.iter().map(|(name, _)| name.clone()).collect();
@@ -167,9 +204,17 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
             recovered: ask.cursor.map(|_| resume.is_some()),
             heartbeat: app.config().heartbeat.as_secs().max(1),
         };
-        return Ok(Feed::new(app, &welcome, resume.map(|cursor| cursor.position), handle));
+        return Ok(Feed::new(
+            app,
+            &welcome,
+            resume.map(|cursor| cursor.position),
+            handle,
+        ));
     }
-    Err(Error::Unavailable { detail: "Rights change too fast.", retry_after: 1 })
+    Err(Error::Unavailable {
+        detail: "Rights change too fast.",
+        retry_after: 1,
+    })
 }
 
 /// All channels of a connection, or why one of those it asks for cannot be had.
@@ -186,7 +231,11 @@ async fn allowed(
         }
         match policy::access(db, user, channel).await? {
             Some(access) => channels.push((channel.clone(), Membership::asked(access))),
-            None if user.is_none() => return Err(Error::Unauthorized("Log in first; guests may be in global alone.")),
+            None if user.is_none() => {
+                return Err(Error::Unauthorized(
+                    "Log in first; guests may be in global alone.",
+                ));
+            }
             None => return Err(Error::forbidden(format!("You may not join {channel}."))),
         }
     }
@@ -196,11 +245,22 @@ async fn allowed(
 fn refused(refusal: Refusal) -> Error {
     let detail = match refusal {
         Refusal::Full | Refusal::Stale => {
-            return Error::Unavailable { detail: "The server has as many connections as it may.", retry_after: 5 };
+            return Error::Unavailable {
+                detail: "The server has as many connections as it may.",
+                retry_after: 5,
+            };
         }
         Refusal::FullForAddress => "Your address has as many connections as it may.",
         Refusal::FullForUser => "You have as many connections as you may.",
-        Refusal::TooManyChannels => return Error::invalid("too-many-channels", "That is more channels than a connection may have."),
+        Refusal::TooManyChannels => {
+            return Error::invalid(
+                "too-many-channels",
+                "That is more channels than a connection may have.",
+            );
+        }
     };
-    Error::RateLimited { detail, retry_after: 5 }
+    Error::RateLimited {
+        detail,
+        retry_after: 5,
+    }
 }

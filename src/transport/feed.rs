@@ -44,7 +44,12 @@ struct Replay {
 }
 
 impl Feed {
-    pub(super) fn new(app: &Roomcast, welcome: &Welcome<'_>, resume: Option<Position>, handle: Handle) -> Self {
+    pub(super) fn new(
+        app: &Roomcast,
+        welcome: &Welcome<'_>,
+        resume: Option<Position>,
+        handle: Handle,
+    ) -> Self {
         let heartbeat = app.config().heartbeat;
         Self {
             handle,
@@ -112,8 +117,21 @@ impl Feed {
         };
         // Asked anew for each page: a channel that was withdrawn meanwhile is not read any further.
         let mut channels = self.registry.channels(connection);
-        channels.push((Channel::socket(connection.socket), Membership::asked(Access::Read)));
-        let page = match self.log.page(&channels, replay.at, until, connection.user_id(), connection.socket).await {
+        channels.push((
+            Channel::socket(connection.socket),
+            Membership::asked(Access::Read),
+        ));
+        let page = match self
+            .log
+            .page(
+                &channels,
+                replay.at,
+                until,
+                connection.user_id(),
+                connection.socket,
+            )
+            .await
+        {
             Ok(page) => page,
             Err(error) => {
                 if let ReadError::Database(error) = error {
@@ -127,8 +145,15 @@ impl Feed {
         if replay.until == Some(at) {
             self.replay = None;
         }
-        let cursor = |event: &Event| event.position.map(|position| self.registry.cursor_at(position));
-        let frames = page.events.iter().map(|(event, channel)| Frame::event(event, channel, cursor(event)));
+        let cursor = |event: &Event| {
+            event
+                .position
+                .map(|position| self.registry.cursor_at(position))
+        };
+        let frames = page
+            .events
+            .iter()
+            .map(|(event, channel)| Frame::event(event, channel, cursor(event)));
         let mut frames: VecDeque<Frame> = frames.collect();
         if frames.is_empty() && self.silence.is_elapsed() {
             frames.push_back(Frame::heartbeat(self.registry.cursor_at(at)));

@@ -28,7 +28,12 @@ const PATIENCE_SECONDS: f64 = 10.0;
 impl Rate {
     pub(super) fn new(per_second: usize) -> Self {
         let per_second = f64::from(u32::try_from(per_second).unwrap_or(u32::MAX));
-        Self { per_second, left: per_second, filled: Instant::now(), over: 0 }
+        Self {
+            per_second,
+            left: per_second,
+            filled: Instant::now(),
+            over: 0,
+        }
     }
 
     /// Counts one message that came at `now`.
@@ -40,7 +45,11 @@ impl Rate {
             return Verdict::Pass;
         }
         self.over += 1;
-        if f64::from(self.over) > self.per_second * PATIENCE_SECONDS { Verdict::OverForLong } else { Verdict::Over }
+        if f64::from(self.over) > self.per_second * PATIENCE_SECONDS {
+            Verdict::OverForLong
+        } else {
+            Verdict::Over
+        }
     }
 }
 
@@ -53,9 +62,15 @@ mod tests {
     fn a_burst_passes_more_is_over_and_a_second_later_it_passes_again() {
         let mut rate = Rate::new(3);
         let begin = Instant::now();
-        assert_eq!([(); 4].map(|()| rate.take(begin)), [Verdict::Pass, Verdict::Pass, Verdict::Pass, Verdict::Over]);
+        assert_eq!(
+            [(); 4].map(|()| rate.take(begin)),
+            [Verdict::Pass, Verdict::Pass, Verdict::Pass, Verdict::Over]
+        );
         let later = begin + Duration::from_secs(2);
-        assert_eq!([(); 4].map(|()| rate.take(later)), [Verdict::Pass, Verdict::Pass, Verdict::Pass, Verdict::Over]);
+        assert_eq!(
+            [(); 4].map(|()| rate.take(later)),
+            [Verdict::Pass, Verdict::Pass, Verdict::Pass, Verdict::Over]
+        );
         for _ in 0..29 {
             assert_eq!(rate.take(later), Verdict::Over);
         }

@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 
+use ::http::{HeaderMap, HeaderValue, header};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use ::http::{HeaderMap, HeaderValue, header};
 
 use super::connect::{Ask, connect};
 use super::feed::Feed;
@@ -29,7 +29,11 @@ pub(crate) async fn channel(
 }
 
 /// `GET /sse/events?channel=…&channel=…`
-pub(crate) async fn channels(State(app): State<Roomcast>, headers: HeaderMap, ask: Ask) -> Result<Response, Error> {
+pub(crate) async fn channels(
+    State(app): State<Roomcast>,
+    headers: HeaderMap,
+    ask: Ask,
+) -> Result<Response, Error> {
     answer(&app, ask, &headers).await
 }
 
@@ -39,8 +43,14 @@ async fn answer(app: &Roomcast, mut ask: Ask, headers: &HeaderMap) -> Result<Res
     let feed = match connect(app, ask, Transport::Sse).await {
         Ok(feed) => feed,
         // A browser's EventSource never comes back from another status than 200, so what passes is said in the stream.
-        Err(Error::RateLimited { detail, retry_after }) => return Ok(refusal(ErrorCode::RateLimited, detail, retry_after)),
-        Err(Error::Unavailable { detail, retry_after }) => return Ok(refusal(ErrorCode::Unavailable, detail, retry_after)),
+        Err(Error::RateLimited {
+            detail,
+            retry_after,
+        }) => return Ok(refusal(ErrorCode::RateLimited, detail, retry_after)),
+        Err(Error::Unavailable {
+            detail,
+            retry_after,
+        }) => return Ok(refusal(ErrorCode::Unavailable, detail, retry_after)),
         Err(error) => return Err(error),
     };
     // How soon to come back when the line breaks; a browser's own default is up to it.
@@ -49,16 +59,27 @@ async fn answer(app: &Roomcast, mut ask: Ask, headers: &HeaderMap) -> Result<Res
     let chunks = stream::unfold(Some((feed, first)), move |state| async move {
         let (mut feed, first) = state?;
         let (chunk, more) = next(&mut feed, first, data_only).await;
-        Some((Ok::<_, Infallible>(chunk), more.then_some((feed, Bytes::new()))))
+        Some((
+            Ok::<_, Infallible>(chunk),
+            more.then_some((feed, Bytes::new())),
+        ))
     });
     Ok(event_stream(Body::from_stream(chunks)))
 }
 
 /// The next bytes of a stream, and whether more follow. What waits together goes out together.
 async fn next(feed: &mut Feed, first: Bytes, data_only: bool) -> (Bytes, bool) {
-    let block = |frame: &Frame| if data_only { frame.sse_data().clone() } else { frame.sse().clone() };
+    let block = |frame: &Frame| {
+        if data_only {
+            frame.sse_data().clone()
+        } else {
+            frame.sse().clone()
+        }
+    };
     match feed.next().await {
-        Waiting::Frames(frames) if frames.len() == 1 && first.is_empty() => (block(&frames[0]), true),
+        Waiting::Frames(frames) if frames.len() == 1 && first.is_empty() => {
+            (block(&frames[0]), true)
+        }
         Waiting::Frames(frames) => {
             let mut chunk = BytesMut::from(first);
             for frame in &frames {
@@ -66,12 +87,21 @@ async fn next(feed: &mut Feed, first: Bytes, data_only: bool) -> (Bytes, bool) {
             }
             (chunk.freeze(), true)
         }
-        Waiting::Closed(close) => (Frame::disconnect(close, feed.connection().id.retry()).sse().clone(), false),
+        Waiting::Closed(close) => (
+            Frame::disconnect(close, feed.connection().id.retry())
+                .sse()
+                .clone(),
+            false,
+        ),
     }
 }
 
 fn refusal(code: ErrorCode, detail: &str, retry_after: u64) -> Response {
-    event_stream(Body::from(Frame::refusal(code, detail, retry_after * 1_000).sse().clone()))
+    event_stream(Body::from(
+        Frame::refusal(code, detail, retry_after * 1_000)
+            .sse()
+            .clone(),
+    ))
 }
 
 fn event_stream(body: Body) -> Response {
@@ -83,7 +113,9 @@ fn event_stream(body: Body) -> Response {
         // nginx would otherwise collect events until a buffer is full.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }

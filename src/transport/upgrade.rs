@@ -3,9 +3,9 @@
 //! Checked here rather than by axum, which lets empty, doubled and malformed keys pass, and whose sockets nobody waits
 //! for at shutdown.
 
+use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -18,18 +18,25 @@ use crate::realtime::connection::Transport;
 /// Upgrades a request to a WebSocket.
 pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -> Response {
     if request.method() != Method::GET {
-        return with_header(Error::MethodNotAllowed.into_response(), header::ALLOW, "GET");
+        return with_header(
+            Error::MethodNotAllowed.into_response(),
+            header::ALLOW,
+            "GET",
+        );
     }
     let accept = match handshake(&request) {
         Ok(accept) => accept,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let upgrading = hyper::upgrade::on(&mut request);
     let (mut parts, _) = request.into_parts();
-    let feed = match <Ask as axum::extract::FromRequestParts<_>>::from_request_parts(&mut parts, &app).await {
-        Ok(ask) => connect(&app, ask, Transport::WebSocket).await,
-        Err(error) => Err(error),
-    };
+    let feed =
+        match <Ask as axum::extract::FromRequestParts<_>>::from_request_parts(&mut parts, &app)
+            .await
+        {
+            Ok(ask) => connect(&app, ask, Transport::WebSocket).await,
+            Err(error) => Err(error),
+        };
     let feed = match feed {
         Ok(feed) => feed,
         Err(error) => return error.into_response(),
@@ -48,31 +55,43 @@ pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -
     let response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let response = with_header(response, header::CONNECTION, "upgrade");
     let mut response = with_header(response, header::UPGRADE, "websocket");
-    response.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     response
 }
 
 /// The answer to the client's key, or the refusal of a request that is no handshake.
-fn handshake(request: &Request) -> Result<HeaderValue, Response> {
+fn handshake(request: &Request) -> Result<HeaderValue, Box<Response>> {
     let headers = request.headers();
-    let wrong = |detail: &'static str| Error::invalid("invalid-upgrade", detail).into_response();
+    let wrong =
+        |detail: &'static str| Box::new(Error::invalid("invalid-upgrade", detail).into_response());
     if request.version() != Version::HTTP_11 || !has_token(headers, &header::UPGRADE, "websocket") {
         let response = wrong("This is a WebSocket: expected HTTP/1.1 with Upgrade: websocket.");
-        return Err(status(with_header(response, header::UPGRADE, "websocket"), StatusCode::UPGRADE_REQUIRED));
+        return Err(Box::new(status(
+            with_header(*response, header::UPGRADE, "websocket"),
+            StatusCode::UPGRADE_REQUIRED,
+        )));
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
-        return Err(wrong("Expected Connection: Upgrade; a proxy in between may have taken it away."));
+        return Err(wrong(
+            "Expected Connection: Upgrade; a proxy in between may have taken it away.",
+        ));
     }
     if only(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         let response = wrong("Expected Sec-WebSocket-Version: 13.");
-        return Err(status(with_header(response, header::SEC_WEBSOCKET_VERSION, "13"), StatusCode::UPGRADE_REQUIRED));
+        return Err(Box::new(status(
+            with_header(*response, header::SEC_WEBSOCKET_VERSION, "13"),
+            StatusCode::UPGRADE_REQUIRED,
+        )));
     }
     if !request.body().is_end_stream() {
         return Err(wrong("An upgrade has no body."));
     }
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
     let key = key.ok_or_else(|| wrong("Expected one Sec-WebSocket-Key of 16 bytes in base64."))?;
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| wrong("That key cannot be answered."))
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .map_err(|_| wrong("That key cannot be answered."))
 }
 
 fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a HeaderValue> {
@@ -81,7 +100,11 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a Hea
 }
 
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
-    let mut tokens = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let mut tokens = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     tokens.any(|found| found.trim().eq_ignore_ascii_case(token))
 }
 
@@ -92,7 +115,9 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 fn with_header(mut response: Response, name: header::HeaderName, value: &'static str) -> Response {
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
     response
 }
 

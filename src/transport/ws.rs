@@ -40,19 +40,29 @@ const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast, config: &Config) {
     // The bare socket where it is one: no indirection for each read and write.
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => serve(parts.io.into_inner(), parts.read_buf.to_vec(), feed, app, config).await,
+        Ok(parts) => {
+            let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            serve(stream, read, feed, app, config).await;
+        }
         Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), feed, app, config).await,
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, read: Vec<u8>, feed: Feed, app: Roomcast, config: &Config) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    read: Vec<u8>,
+    feed: Feed,
+    app: Roomcast,
+    config: &Config,
+) {
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(Some(config.max_message_bytes))
         .max_frame_size(Some(config.max_message_bytes));
-    let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(limits)).await;
+    let socket =
+        WebSocketStream::from_partially_read(stream, read, Role::Server, Some(limits)).await;
     let conversation = Conversation {
         socket,
         feed,
@@ -139,7 +149,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         };
         // Whatever comes shows that somebody is there.
         self.pinged = false;
-        self.patience.as_mut().reset(Instant::now() + self.heartbeat);
+        self.patience
+            .as_mut()
+            .reset(Instant::now() + self.heartbeat);
         let verdict = self.rate.take(Instant::now());
         if verdict == Verdict::OverForLong {
             return Err(End::Close(Close::RateLimited));
@@ -157,11 +169,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn obey(&mut self, text: &str, verdict: Verdict) {
         let connection = self.feed.connection();
         match (Command::parse(text), verdict) {
-            (Ok(command), Verdict::Pass) => self.pending = command::carry_out(&self.app, connection, command),
-            (Err(rejection), Verdict::Pass) => connection.outbox.answer(Frame::rejection(&rejection)),
-            (Ok(Command { id, .. }) | Err(Rejection { id, .. }), Verdict::Over | Verdict::OverForLong) => {
+            (Ok(command), Verdict::Pass) => {
+                self.pending = command::carry_out(&self.app, connection, command);
+            }
+            (Err(rejection), Verdict::Pass) => {
+                connection.outbox.answer(Frame::rejection(&rejection));
+            }
+            (
+                Ok(Command { id, .. }) | Err(Rejection { id, .. }),
+                Verdict::Over | Verdict::OverForLong,
+            ) => {
                 let message = "You send more messages than you may. Wait a second.";
-                connection.outbox.answer(Frame::error(id.as_ref(), ErrorCode::RateLimited, message));
+                connection.outbox.answer(Frame::error(
+                    id.as_ref(),
+                    ErrorCode::RateLimited,
+                    message,
+                ));
             }
         }
     }
@@ -173,7 +196,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             return Err(End::Close(Close::PingTimeout));
         }
         self.pinged = listening;
-        self.patience.as_mut().reset(Instant::now() + self.ping_timeout);
+        self.patience
+            .as_mut()
+            .reset(Instant::now() + self.ping_timeout);
         let pinging = self.socket.send(Message::Ping(bytes::Bytes::new()));
         match tokio::time::timeout(self.ping_timeout, pinging).await {
             Ok(Ok(())) => Ok(()),
@@ -187,7 +212,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let disconnect = Frame::disconnect(close, retry);
         // Out of every room at once: nothing more is for this client.
         drop(self.feed);
-        let reason = CloseFrame { code: CloseCode::from(close.code()), reason: close.word().into() };
+        let reason = CloseFrame {
+            code: CloseCode::from(close.code()),
+            reason: close.word().into(),
+        };
         let closing = async {
             self.socket.feed(text(&disconnect)).await?;
             self.socket.send(Message::Close(Some(reason))).await?;
@@ -215,7 +243,11 @@ async fn done(pending: &mut Option<Pending>) {
 
 /// A text frame whose payload is shared with all others that get the same.
 fn text(frame: &Frame) -> Message {
-    Message::Frame(WsFrame::message(frame.json().clone(), OpCode::Data(Data::Text), true))
+    Message::Frame(WsFrame::message(
+        frame.json().clone(),
+        OpCode::Data(Data::Text),
+        true,
+    ))
 }
 
 /// What a broken message means (RFC 6455 section 7.4.1).
@@ -223,7 +255,9 @@ fn end_of(error: &Error) -> End {
     match error {
         Error::Capacity(_) => End::Close(Close::TooLarge),
         Error::Utf8(_) => End::Close(Close::InvalidText),
-        Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => End::Gone,
         Error::Protocol(_) => End::Close(Close::Protocol),
         _ => End::Gone,
     }

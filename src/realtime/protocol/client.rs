@@ -107,14 +107,26 @@ impl Command {
     pub fn parse(text: &str) -> Result<Self, Rejection> {
         if !text.trim_ascii_start().starts_with('{') {
             let message = r#"expected one JSON object, for example {"type":"ping","id":1}"#.into();
-            return Err(Rejection { id: None, code: ErrorCode::InvalidMessage, message });
+            return Err(Rejection {
+                id: None,
+                code: ErrorCode::InvalidMessage,
+                message,
+            });
         }
         let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| Rejection {
             id: None,
             code: ErrorCode::InvalidMessage,
             message: format!("not a message: {error}"),
         })?;
-        let id = fields.id.map(parse_id).transpose().map_err(|(code, message)| Rejection { id: None, code, message })?;
+        let id = fields
+            .id
+            .map(parse_id)
+            .transpose()
+            .map_err(|(code, message)| Rejection {
+                id: None,
+                code,
+                message,
+            })?;
         match fields.frame() {
             Ok(frame) => Ok(Self { id, frame }),
             Err((code, message)) => Err(Rejection { id, code, message }),
@@ -124,17 +136,25 @@ impl Command {
 
 impl Fields<'_> {
     fn frame(&self) -> Result<ClientFrame, Wrong> {
-        let kind = self.kind.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).ok_or_else(|| {
-            invalid("\"type\" must be a string, one of join, leave, publish and ping")
-        })?;
+        let kind = self
+            .kind
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
+            .ok_or_else(|| {
+                invalid("\"type\" must be a string, one of join, leave, publish and ping")
+            })?;
         match &*kind {
             "join" => {
                 if let Some(meta) = self.meta {
                     check_meta(meta)?;
                 }
-                Ok(ClientFrame::Join { channel: self.channel()?, cursor: self.cursor()? })
+                Ok(ClientFrame::Join {
+                    channel: self.channel()?,
+                    cursor: self.cursor()?,
+                })
             }
-            "leave" => Ok(ClientFrame::Leave { channel: self.channel()? }),
+            "leave" => Ok(ClientFrame::Leave {
+                channel: self.channel()?,
+            }),
             "publish" => Ok(ClientFrame::Publish {
                 channel: self.channel()?,
                 event: self.event()?,
@@ -145,29 +165,46 @@ impl Fields<'_> {
                 to_self: flag("toSelf", self.to_self)?,
             }),
             "ping" => Ok(ClientFrame::Ping),
-            _ => Err((ErrorCode::UnknownType, "unknown \"type\"; expected one of join, leave, publish and ping".into())),
+            _ => Err((
+                ErrorCode::UnknownType,
+                "unknown \"type\"; expected one of join, leave, publish and ping".into(),
+            )),
         }
     }
 
     fn channel(&self) -> Result<Channel, Wrong> {
-        let raw = self.channel.ok_or_else(|| invalid("\"channel\" is missing; expected a channel name, for example \"document:42\""))?;
+        let raw = self.channel.ok_or_else(|| {
+            invalid("\"channel\" is missing; expected a channel name, for example \"document:42\"")
+        })?;
         let name: String = string("channel", raw)?;
-        name.parse().map_err(|error| (ErrorCode::InvalidChannel, format!("\"channel\" is {error}")))
+        name.parse()
+            .map_err(|error| (ErrorCode::InvalidChannel, format!("\"channel\" is {error}")))
     }
 
     fn event(&self) -> Result<EventName, Wrong> {
-        let raw = self.event.ok_or_else(|| invalid("\"event\" is missing; expected an event name, for example \"typing\""))?;
-        let name: EventName =
-            string("event", raw)?.parse().map_err(|error| (ErrorCode::InvalidEvent, format!("\"event\": {error}")))?;
+        let raw = self.event.ok_or_else(|| {
+            invalid("\"event\" is missing; expected an event name, for example \"typing\"")
+        })?;
+        let name: EventName = string("event", raw)?
+            .parse()
+            .map_err(|error| (ErrorCode::InvalidEvent, format!("\"event\": {error}")))?;
         if name.is_server_only() {
-            return Err((ErrorCode::InvalidEvent, format!("only the server publishes {name}")));
+            return Err((
+                ErrorCode::InvalidEvent,
+                format!("only the server publishes {name}"),
+            ));
         }
         Ok(name)
     }
 
     fn cursor(&self) -> Result<Option<Cursor>, Wrong> {
-        let Some(raw) = self.cursor else { return Ok(None) };
-        string("cursor", raw)?.parse().map(Some).map_err(|error| invalid(format!("\"cursor\" is {error}")))
+        let Some(raw) = self.cursor else {
+            return Ok(None);
+        };
+        string("cursor", raw)?
+            .parse()
+            .map(Some)
+            .map_err(|error| invalid(format!("\"cursor\" is {error}")))
     }
 }
 
@@ -190,7 +227,10 @@ fn flag(name: &str, raw: Option<&RawValue>) -> Result<bool, Wrong> {
 fn check_meta(raw: &RawValue) -> Result<(), Wrong> {
     let meta = Data::of(raw).map_err(|error| invalid(format!("\"meta\" {error}")))?;
     if meta.as_str().len() > MAX_META_BYTES {
-        return Err((ErrorCode::TooLarge, format!("\"meta\" may have at most {MAX_META_BYTES} bytes")));
+        return Err((
+            ErrorCode::TooLarge,
+            format!("\"meta\" may have at most {MAX_META_BYTES} bytes"),
+        ));
     }
     Ok(())
 }
@@ -200,12 +240,15 @@ fn parse_id(raw: &RawValue) -> Result<CommandId, Wrong> {
     let text = raw.get();
     let short_line = |text: &str| {
         text.len() <= MAX_ID_BYTES
-            && serde_json::from_str::<String>(text).is_ok_and(|id| !id.chars().any(char::is_control))
+            && serde_json::from_str::<String>(text)
+                .is_ok_and(|id| !id.chars().any(char::is_control))
     };
     if text.parse::<u64>().is_ok() || short_line(text) {
         Ok(CommandId(text.into()))
     } else {
-        Err(invalid(format!("\"id\" must be a whole number from 0 or a string of at most {MAX_ID_BYTES} bytes without control characters")))
+        Err(invalid(format!(
+            "\"id\" must be a whole number from 0 or a string of at most {MAX_ID_BYTES} bytes without control characters"
+        )))
     }
 }
 
@@ -221,32 +264,73 @@ mod tests {
     #[test]
     fn malformed_messages_are_invalid() {
         for text in [
-            "", "null", "[]", "\"\"", "1", "{}", r#"{"type":1}"#, r#"{"type":"ping"} x"#, r#"{"type":"ping"}{"type":"ping"}"#,
-            "\u{feff}{\"type\":\"ping\"}", "1e999", "NaN", r#"{/*c*/"type":"ping"}"#, "{'type':'ping'}",
-            r#"{"type":"leave","type":"join","channel":"global"}"#, r#"{"type":"join"}"#, r#"{"type":"join","channel":7}"#,
-            r#"{"type":"join","channel":"global","cursor":"x"}"#, r#"{"type":"join","channel":"global","cursor":7}"#,
+            "",
+            "null",
+            "[]",
+            "\"\"",
+            "1",
+            "{}",
+            r#"{"type":1}"#,
+            r#"{"type":"ping"} x"#,
+            r#"{"type":"ping"}{"type":"ping"}"#,
+            "\u{feff}{\"type\":\"ping\"}",
+            "1e999",
+            "NaN",
+            r#"{/*c*/"type":"ping"}"#,
+            "{'type':'ping'}",
+            r#"{"type":"leave","type":"join","channel":"global"}"#,
+            r#"{"type":"join"}"#,
+            r#"{"type":"join","channel":7}"#,
+            r#"{"type":"join","channel":"global","cursor":"x"}"#,
+            r#"{"type":"join","channel":"global","cursor":7}"#,
             r#"{"type":"publish","channel":"a:b","event":"e","volatile":"yes"}"#,
             r#"{"type":"publish","channel":"a:b","event":"e","toSelf":1}"#,
             r#"{"type":"publish","channel":"a:b","event":"e","data":"\ud800"}"#,
-            r#"{"type":"ping","id":true}"#, r#"{"type":"ping","id":1.5}"#, r#"{"type":"ping","id":-1}"#,
-            r#"{"type":"ping","id":18446744073709551616}"#, r#"{"type":"ping","id":"a\nb"}"#, r#"{"type":"ping","id":[]}"#,
+            r#"{"type":"ping","id":true}"#,
+            r#"{"type":"ping","id":1.5}"#,
+            r#"{"type":"ping","id":-1}"#,
+            r#"{"type":"ping","id":18446744073709551616}"#,
+            r#"{"type":"ping","id":"a\nb"}"#,
+            r#"{"type":"ping","id":[]}"#,
         ] {
             assert_eq!(code(text), "invalid-message", "{text}");
         }
-        let deep = format!(r#"{{"type":"publish","channel":"a:b","event":"e","data":{}{}}}"#, "[".repeat(60_000), "]".repeat(60_000));
+        let deep = format!(
+            r#"{{"type":"publish","channel":"a:b","event":"e","data":{}{}}}"#,
+            "[".repeat(60_000),
+            "]".repeat(60_000)
+        );
         assert_eq!(code(&deep), "invalid-message");
         assert_eq!(code(&r#"{"a":"#.repeat(60_000)), "invalid-message");
-        assert_eq!(code(&format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(127))), "invalid-message");
+        assert_eq!(
+            code(&format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(127))),
+            "invalid-message"
+        );
     }
 
     #[test]
     fn other_mistakes_have_their_own_codes() {
         assert_eq!(code(r#"{"type":"fly"}"#), "unknown-type");
-        assert_eq!(code(r#"{"type":"join","channel":"user:"}"#), "invalid-channel");
-        assert_eq!(code(r#"{"type":"publish","channel":"a:b","event":"a b"}"#), "invalid-event");
-        assert_eq!(code(r#"{"type":"publish","channel":"a:b","event":"welcome"}"#), "invalid-event");
-        assert_eq!(code(r#"{"type":"publish","channel":"a:b","event":"changed-record"}"#), "invalid-event");
-        let meta = format!(r#"{{"type":"join","channel":"a:b","meta":"{}"}}"#, "x".repeat(3000));
+        assert_eq!(
+            code(r#"{"type":"join","channel":"user:"}"#),
+            "invalid-channel"
+        );
+        assert_eq!(
+            code(r#"{"type":"publish","channel":"a:b","event":"a b"}"#),
+            "invalid-event"
+        );
+        assert_eq!(
+            code(r#"{"type":"publish","channel":"a:b","event":"welcome"}"#),
+            "invalid-event"
+        );
+        assert_eq!(
+            code(r#"{"type":"publish","channel":"a:b","event":"changed-record"}"#),
+            "invalid-event"
+        );
+        let meta = format!(
+            r#"{{"type":"join","channel":"a:b","meta":"{}"}}"#,
+            "x".repeat(3000)
+        );
         assert_eq!(code(&meta), "too-large");
     }
 

@@ -18,7 +18,9 @@ const RFC3339_MILLIS: &[FormatItem<'_>] =
 /// A time as it goes over the wire: RFC 3339, UTC, milliseconds.
 pub fn timestamp(time: OffsetDateTime) -> String {
     // The format has no part that a UTC time lacks.
-    time.to_offset(time::UtcOffset::UTC).format(RFC3339_MILLIS).unwrap_or_default()
+    time.to_offset(time::UtcOffset::UTC)
+        .format(RFC3339_MILLIS)
+        .unwrap_or_default()
 }
 
 /// One frame to a client. Cheap to clone.
@@ -89,7 +91,13 @@ impl Frame {
 
     /// The first frame of every connection.
     pub fn welcome(welcome: &Welcome<'_>) -> Self {
-        Self::new(Data::from_value(welcome).as_str().to_owned(), "welcome", Some(welcome.cursor), None, 0..0)
+        Self::new(
+            Data::from_value(welcome).as_str().to_owned(),
+            "welcome",
+            Some(welcome.cursor),
+            None,
+            0..0,
+        )
     }
 
     /// Says that the connection lives, and how far the log has been looked through for it.
@@ -115,8 +123,13 @@ impl Frame {
     /// The answer to a command that was not carried out.
     pub fn error(id: Option<&CommandId>, code: ErrorCode, message: &str) -> Self {
         let message = serde_json::Value::from(message);
-        let id = id.map(|id| format!(r#""id":{},"#, id.as_json())).unwrap_or_default();
-        let json = format!(r#"{{"type":"error",{id}"code":"{}","message":{message}}}"#, code.word());
+        let id = id
+            .map(|id| format!(r#""id":{},"#, id.as_json()))
+            .unwrap_or_default();
+        let json = format!(
+            r#"{{"type":"error",{id}"code":"{}","message":{message}}}"#,
+            code.word()
+        );
         Self::new(json, "error", None, None, 0..0)
     }
 
@@ -129,12 +142,22 @@ impl Frame {
     pub fn disconnect(close: Close, retry: u64) -> Self {
         let retry = close.reconnect().then_some(retry);
         let (code, message, reconnect) = (close.word(), close.message(), close.reconnect());
-        Self::ending(&Disconnect { code, message, reconnect, retry })
+        Self::ending(&Disconnect {
+            code,
+            message,
+            reconnect,
+            retry,
+        })
     }
 
     /// The refusal of an event stream that may come back later (limits, draining): 200 and this one event.
     pub fn refusal(code: ErrorCode, message: &str, retry: u64) -> Self {
-        Self::ending(&Disconnect { code: code.word(), message, reconnect: true, retry: Some(retry) })
+        Self::ending(&Disconnect {
+            code: code.word(),
+            message,
+            reconnect: true,
+            retry: Some(retry),
+        })
     }
 
     fn ending(disconnect: &Disconnect<'_>) -> Self {
@@ -142,9 +165,23 @@ impl Frame {
         Self::new(json, "disconnect", None, disconnect.retry, 0..0)
     }
 
-    fn new(json: String, name: &str, cursor: Option<Cursor>, retry: Option<u64>, data: Range<usize>) -> Self {
+    fn new(
+        json: String,
+        name: &str,
+        cursor: Option<Cursor>,
+        retry: Option<u64>,
+        data: Range<usize>,
+    ) -> Self {
         let (sse, sse_data) = (OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Encoded { json: json.into(), name: name.into(), cursor, retry, data, sse, sse_data }))
+        Self(Arc::new(Encoded {
+            json: json.into(),
+            name: name.into(),
+            cursor,
+            retry,
+            data,
+            sse,
+            sse_data,
+        }))
     }
 
     /// The JSON text: the payload of a WebSocket text frame.
@@ -168,10 +205,12 @@ impl Frame {
         if data.is_empty() {
             return self.sse();
         }
-        self.0.sse_data.get_or_init(|| match serde_json::from_str::<String>(data) {
-            Ok(text) => self.block(&lines(&text)),
-            Err(_) => self.block(&[data]),
-        })
+        self.0
+            .sse_data
+            .get_or_init(|| match serde_json::from_str::<String>(data) {
+                Ok(text) => self.block(&lines(&text)),
+                Err(_) => self.block(&[data]),
+            })
     }
 
     fn text(&self) -> &str {
@@ -198,7 +237,9 @@ impl Frame {
 
 /// An event stream ends a line at CR, LF and CRLF alike; each becomes a `data:` line of its own, and arrives as LF.
 fn lines(text: &str) -> Vec<&str> {
-    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r')).collect()
+    text.split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+        .collect()
 }
 
 impl fmt::Debug for Frame {
@@ -223,7 +264,14 @@ mod tests {
             time: OffsetDateTime::from_unix_timestamp(1_763_700_011).unwrap(),
             position: Some(7),
         };
-        Frame::event(&event, &channel, Some(Cursor { epoch: Epoch(0x5f3a_9c21), position: 7 }))
+        Frame::event(
+            &event,
+            &channel,
+            Some(Cursor {
+                epoch: Epoch(0x5f3a_9c21),
+                position: 7,
+            }),
+        )
     }
 
     #[test]
@@ -231,8 +279,14 @@ mod tests {
         let json = r#"{"type":"event","channel":"document:42","event":"note","data":{"a":1},"cursor":"5f3a9c21-7","time":"2025-11-21T04:40:11.000Z"}"#;
         let frame = event(r#"{"a": 1}"#);
         assert_eq!(frame.json(), json);
-        assert_eq!(frame.sse(), &format!("event: note\nid: 5f3a9c21-7\ndata: {json}\n\n"));
-        assert_eq!(frame.sse_data(), "event: note\nid: 5f3a9c21-7\ndata: {\"a\":1}\n\n");
+        assert_eq!(
+            frame.sse(),
+            &format!("event: note\nid: 5f3a9c21-7\ndata: {json}\n\n")
+        );
+        assert_eq!(
+            frame.sse_data(),
+            "event: note\nid: 5f3a9c21-7\ndata: {\"a\":1}\n\n"
+        );
     }
 
     #[test]
@@ -240,6 +294,9 @@ mod tests {
         let frame = event(r#""one\r\ntwo\rdata: x\n\nid: 9\n:""#);
         let expected = "event: note\nid: 5f3a9c21-7\ndata: one\ndata: two\ndata: data: x\ndata: \ndata: id: 9\ndata: :\n\n";
         assert_eq!(frame.sse_data(), expected);
-        assert_eq!(event("\"\"").sse_data(), "event: note\nid: 5f3a9c21-7\ndata: \n\n");
+        assert_eq!(
+            event("\"\"").sse_data(),
+            "event: note\nid: 5f3a9c21-7\ndata: \n\n"
+        );
     }
 }

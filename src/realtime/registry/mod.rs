@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex};
 
 pub use moves::Move;
 
-pub use super::room::{Access, Membership};
 use super::channel::Channel;
 use super::close::Close;
 use super::connection::{Connection, ConnectionId, SessionKey, SocketId, Transport};
@@ -24,6 +23,7 @@ use super::cursor::{Cursor, Epoch, Position};
 use super::outbox::Outbox;
 use super::protocol::Frame;
 use super::room::Room;
+pub use super::room::{Access, Membership};
 use super::user::{User, UserId};
 
 /// What one process, address, user and connection may take.
@@ -139,7 +139,11 @@ impl Registry {
             access_version: 0,
             next_id: 1,
         };
-        Self { epoch, limits, state: Mutex::new(state) }
+        Self {
+            epoch,
+            limits,
+            state: Mutex::new(state),
+        }
     }
 
     /// The last kept event that was delivered.
@@ -149,7 +153,10 @@ impl Registry {
 
     /// A position of this log as a cursor.
     pub fn cursor_at(&self, position: Position) -> Cursor {
-        Cursor { epoch: self.epoch, position }
+        Cursor {
+            epoch: self.epoch,
+            position,
+        }
     }
 
     /// To be read before rights are looked up, and handed over with what was found.
@@ -201,8 +208,21 @@ impl Registry {
         for channel in channels.keys() {
             state.enter(channel, &connection);
         }
-        state.connections.insert(id, Entry { connection: Arc::clone(&connection), address: arrival.address, channels });
-        Ok((Handle { registry: Arc::clone(self), connection }, state.position))
+        state.connections.insert(
+            id,
+            Entry {
+                connection: Arc::clone(&connection),
+                address: arrival.address,
+                channels,
+            },
+        );
+        Ok((
+            Handle {
+                registry: Arc::clone(self),
+                connection,
+            },
+            state.position,
+        ))
     }
 
     /// Puts a connection into a channel, and holds its outbox: the caller answers with [`Outbox::release`], and what
@@ -223,12 +243,18 @@ impl Registry {
             return Err(Refusal::Stale);
         }
         if let Some(entry) = state.connections.get_mut(&connection.id) {
-            let asked = entry.channels.values().filter(|membership| !membership.automatic).count();
+            let asked = entry
+                .channels
+                .values()
+                .filter(|membership| !membership.automatic)
+                .count();
             match entry.channels.get_mut(channel) {
                 Some(membership) => membership.access = access,
                 None if asked >= self.limits.max_channels => return Err(Refusal::TooManyChannels),
                 None => {
-                    entry.channels.insert(channel.clone(), Membership::asked(access));
+                    entry
+                        .channels
+                        .insert(channel.clone(), Membership::asked(access));
                     state.enter(channel, connection);
                 }
             }
@@ -241,8 +267,14 @@ impl Registry {
     /// one is not in is fine; false for an automatic one, which stays and gets no answer.
     pub fn leave(&self, connection: &Connection, channel: &Channel, answer: Frame) -> bool {
         let mut state = self.state.lock().unwrap();
-        let Some(entry) = state.connections.get_mut(&connection.id) else { return true };
-        if entry.channels.get(channel).is_some_and(|membership| membership.automatic) {
+        let Some(entry) = state.connections.get_mut(&connection.id) else {
+            return true;
+        };
+        if entry
+            .channels
+            .get(channel)
+            .is_some_and(|membership| membership.automatic)
+        {
             return false;
         }
         if entry.channels.remove(channel).is_some() {
@@ -254,14 +286,27 @@ impl Registry {
 
     /// What a connection may do in a channel that it is in.
     pub fn membership(&self, connection: &Connection, channel: &Channel) -> Option<Membership> {
-        self.state.lock().unwrap().connections.get(&connection.id)?.channels.get(channel).copied()
+        self.state
+            .lock()
+            .unwrap()
+            .connections
+            .get(&connection.id)?
+            .channels
+            .get(channel)
+            .copied()
     }
 
     /// The channels that a connection is in, in order of their names.
     pub fn channels(&self, connection: &Connection) -> Vec<(Channel, Membership)> {
         let state = self.state.lock().unwrap();
-        let Some(entry) = state.connections.get(&connection.id) else { return Vec::new() };
-        let mut channels: Vec<_> = entry.channels.iter().map(|(channel, how)| (channel.clone(), *how)).collect();
+        let Some(entry) = state.connections.get(&connection.id) else {
+            return Vec::new();
+        };
+        let mut channels: Vec<_> = entry
+            .channels
+            .iter()
+            .map(|(channel, how)| (channel.clone(), *how))
+            .collect();
         channels.sort_by(|(a, _), (b, _)| a.cmp(b));
         channels
     }
@@ -278,7 +323,9 @@ impl Registry {
     /// Queues a frame that carries the cursor, in its place among the events.
     pub fn send_cursor(&self, connection: &Connection, frame: impl FnOnce(Cursor) -> Frame) {
         let state = self.state.lock().unwrap();
-        connection.outbox.push(frame(self.cursor_at(state.position)));
+        connection
+            .outbox
+            .push(frame(self.cursor_at(state.position)));
     }
 
     /// Ends every connection, for a shutdown.
@@ -290,7 +337,9 @@ impl Registry {
 
     fn disconnect(&self, connection: &Connection) {
         let mut state = self.state.lock().unwrap();
-        let Some(entry) = state.connections.remove(&connection.id) else { return };
+        let Some(entry) = state.connections.remove(&connection.id) else {
+            return;
+        };
         for channel in entry.channels.keys() {
             state.exit(channel, connection.id);
         }
@@ -313,18 +362,29 @@ impl State {
         if self.connections.len() >= limits.max_connections {
             return Err(Refusal::Full);
         }
-        let of_address = arrival.address.and_then(|address| self.addresses.get(&address));
+        let of_address = arrival
+            .address
+            .and_then(|address| self.addresses.get(&address));
         if of_address.is_some_and(|count| *count >= limits.max_connections_per_ip) {
             return Err(Refusal::FullForAddress);
         }
         if let Some(user) = &arrival.user {
             // A connection that takes the place of another one is not one more.
-            let others = self.own(&user.id).filter(|other| Some(other.socket) != arrival.socket).count();
+            let others = self
+                .own(&user.id)
+                .filter(|other| Some(other.socket) != arrival.socket)
+                .count();
             if others >= limits.max_connections_per_user {
                 return Err(Refusal::FullForUser);
             }
         }
-        if arrival.channels.iter().filter(|(_, membership)| !membership.automatic).count() > limits.max_channels {
+        if arrival
+            .channels
+            .iter()
+            .filter(|(_, membership)| !membership.automatic)
+            .count()
+            > limits.max_channels
+        {
             return Err(Refusal::TooManyChannels);
         }
         Ok(())
@@ -332,13 +392,19 @@ impl State {
 
     /// A user's own connections: all are in the user's room, where administrators may be too.
     fn own<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a Arc<Connection>> {
-        let members = self.rooms.get(&Channel::user(user)).into_iter().flat_map(|room| room.members.values());
+        let members = self
+            .rooms
+            .get(&Channel::user(user))
+            .into_iter()
+            .flat_map(|room| room.members.values());
         members.filter(move |connection| connection.user_id() == Some(user))
     }
 
     /// The user's connection that still holds the same socket id.
     fn same_socket(&self, connection: &Connection) -> Option<Arc<Connection>> {
-        self.own(connection.user_id()?).find(|other| other.socket == connection.socket).cloned()
+        self.own(connection.user_id()?)
+            .find(|other| other.socket == connection.socket)
+            .cloned()
     }
 
     fn enter(&mut self, channel: &Channel, connection: &Arc<Connection>) {

@@ -49,16 +49,29 @@ impl State {
     /// What holds before the change's own events are delivered.
     pub(super) fn before(&mut self, change: &Move) {
         match change {
-            Move::Enter { user, channel, access } => {
-                let membership = Membership { since: self.position, ..Membership::automatic(*access) };
+            Move::Enter {
+                user,
+                channel,
+                access,
+            } => {
+                let membership = Membership {
+                    since: self.position,
+                    ..Membership::automatic(*access)
+                };
                 for id in self.connections_of(user) {
-                    let Some(entry) = self.connections.get_mut(&id) else { continue };
+                    let Some(entry) = self.connections.get_mut(&id) else {
+                        continue;
+                    };
                     entry.channels.entry(channel.clone()).or_insert(membership);
                     let connection = entry.connection.clone();
                     self.enter(channel, &connection);
                 }
             }
-            Move::Change { user, channel, access } => {
+            Move::Change {
+                user,
+                channel,
+                access,
+            } => {
                 self.access_version += 1;
                 for id in self.connections_of(user) {
                     match access {
@@ -86,8 +99,11 @@ impl State {
     pub(super) fn after(&mut self, change: &Move) {
         if let Move::Dissolve { channel } = change {
             for channel in [channel, &channel.presence()] {
-                let members = self.rooms.get(channel).map(|room| room.members.keys().copied().collect());
-                for id in members.unwrap_or_else(Vec::new) {
+                let members: Option<Vec<_>> = self
+                    .rooms
+                    .get(channel)
+                    .map(|room| room.members.keys().copied().collect());
+                for id in members.unwrap_or_default() {
                     self.remove(id, channel);
                 }
             }
@@ -106,7 +122,10 @@ impl State {
     }
 
     fn remove(&mut self, id: ConnectionId, channel: &Channel) {
-        debug_assert!(!matches!(channel.kind(), Kind::User(_)), "a connection never leaves its user's room");
+        debug_assert!(
+            !matches!(channel.kind(), Kind::User(_)),
+            "a connection never leaves its user's room"
+        );
         let entry = self.connections.get_mut(&id);
         if entry.is_some_and(|entry| entry.channels.remove(channel).is_some()) {
             self.exit(channel, id);
@@ -114,7 +133,10 @@ impl State {
     }
 
     fn close(&self, user: &UserId, close: Close, which: impl Fn(Option<&SessionKey>) -> bool) {
-        for connection in self.own(user).filter(|connection| which(connection.session.as_ref())) {
+        for connection in self
+            .own(user)
+            .filter(|connection| which(connection.session.as_ref()))
+        {
             connection.outbox.close(close);
         }
     }

@@ -52,7 +52,8 @@ impl Registry {
 
 /// Whether an event goes into a connection's outbox now. A connection that is not live finds kept ones in the log.
 fn takes(connection: &Connection, event: &Event) -> bool {
-    (event.position.is_none() || connection.is_live()) && !event.leaves_out(connection.user_id(), connection.socket)
+    (event.position.is_none() || connection.is_live())
+        && !event.leaves_out(connection.user_id(), connection.socket)
 }
 
 fn first_time(reached: Option<&mut HashSet<ConnectionId>>, id: ConnectionId) -> bool {

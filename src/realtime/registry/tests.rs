@@ -19,7 +19,11 @@ fn registry() -> Arc<Registry> {
 }
 
 fn user(id: &str) -> User {
-    User { id: UserId::parse(id).unwrap(), name: id.into(), admin: false }
+    User {
+        id: UserId::parse(id).unwrap(),
+        name: id.into(),
+        admin: false,
+    }
 }
 
 fn channel(name: &str) -> Channel {
@@ -48,7 +52,9 @@ fn connect(registry: &Arc<Registry>, id: &str) -> Handle {
 
 fn join(registry: &Registry, handle: &Handle, name: &str) {
     let version = registry.access_version();
-    registry.join(handle.connection(), &channel(name), Access::Write, version).unwrap();
+    registry
+        .join(handle.connection(), &channel(name), Access::Write, version)
+        .unwrap();
     handle.connection().outbox.release(Frame::ack(None, &[]));
     received(handle);
 }
@@ -66,7 +72,9 @@ fn event(channels: &[&str], position: Option<Position>) -> Event {
 
 /// The channels of what waits.
 fn received(handle: &Handle) -> Vec<String> {
-    let Some(Waiting::Frames(frames)) = handle.connection().outbox.try_take() else { return Vec::new() };
+    let Some(Waiting::Frames(frames)) = handle.connection().outbox.try_take() else {
+        return Vec::new();
+    };
     let name = |frame: Frame| {
         let value: serde_json::Value = serde_json::from_slice(frame.json()).unwrap();
         value["channel"].as_str().unwrap_or("-").to_owned()
@@ -95,10 +103,24 @@ fn an_event_for_several_channels_comes_once_under_the_first_that_fits() {
 fn the_originator_is_left_out_and_nobody_else_with_its_socket_id() {
     let registry = registry();
     let socket = SocketId::random();
-    let with = |id| registry.connect(Arrival { socket: Some(socket), ..arrival(&registry, id) }).unwrap().0;
+    let with = |id| {
+        registry
+            .connect(Arrival {
+                socket: Some(socket),
+                ..arrival(&registry, id)
+            })
+            .unwrap()
+            .0
+    };
     let (ada, eve) = (with("ada"), with("eve"));
-    let origin = Some(Origin { user: user("ada").id, socket });
-    registry.publish(&Event { origin, ..event(&["global"], None) });
+    let origin = Some(Origin {
+        user: user("ada").id,
+        socket,
+    });
+    registry.publish(&Event {
+        origin,
+        ..event(&["global"], None)
+    });
     assert!(received(&ada).is_empty());
     assert_eq!(received(&eve), ["global"]);
 }
@@ -107,7 +129,15 @@ fn the_originator_is_left_out_and_nobody_else_with_its_socket_id() {
 fn a_socket_channel_reaches_the_first_who_brought_the_id() {
     let registry = registry();
     let socket = SocketId::random();
-    let with = |id| registry.connect(Arrival { socket: Some(socket), ..arrival(&registry, id) }).unwrap().0;
+    let with = |id| {
+        registry
+            .connect(Arrival {
+                socket: Some(socket),
+                ..arrival(&registry, id)
+            })
+            .unwrap()
+            .0
+    };
     let (ada, eve) = (with("ada"), with("eve"));
     registry.publish(&event(&[&format!("socket:{socket}")], None));
     assert_eq!(received(&ada).len(), 1);
@@ -125,12 +155,26 @@ fn who_lost_access_is_out_before_the_change_is_told_and_who_is_new_is_in() {
     let (ada, bob) = (connect(&registry, "ada"), connect(&registry, "bob"));
     join(&registry, &ada, "group:1");
     join(&registry, &ada, "presence:group:1");
-    let out = Move::Change { user: user("ada").id, channel: channel("group:1"), access: None };
-    let into = Move::Enter { user: user("bob").id, channel: channel("group:1"), access: Access::Write };
+    let out = Move::Change {
+        user: user("ada").id,
+        channel: channel("group:1"),
+        access: None,
+    };
+    let into = Move::Enter {
+        user: user("bob").id,
+        channel: channel("group:1"),
+        access: Access::Write,
+    };
     registry.commit(&[event(&["group:1", "user:ada"], Some(101))], &[out, into]);
     assert_eq!(received(&ada), ["user:ada"]);
     assert_eq!(received(&bob), ["group:1"]);
-    assert_eq!(registry.membership(bob.connection(), &channel("group:1")).unwrap().since, 100);
+    assert_eq!(
+        registry
+            .membership(bob.connection(), &channel("group:1"))
+            .unwrap()
+            .since,
+        100
+    );
     registry.publish(&event(&["presence:group:1"], None));
     assert!(received(&ada).is_empty());
     assert_eq!(registry.cursor().position, 101);
@@ -141,7 +185,12 @@ fn a_dissolved_channel_is_told_and_then_empty() {
     let registry = registry();
     let ada = connect(&registry, "ada");
     join(&registry, &ada, "document:1");
-    registry.commit(&[event(&["document:1"], Some(101))], &[Move::Dissolve { channel: channel("document:1") }]);
+    registry.commit(
+        &[event(&["document:1"], Some(101))],
+        &[Move::Dissolve {
+            channel: channel("document:1"),
+        }],
+    );
     assert_eq!(received(&ada), ["document:1"]);
     registry.publish(&event(&["document:1"], None));
     assert!(received(&ada).is_empty());
@@ -152,18 +201,46 @@ fn rights_that_were_looked_up_before_a_withdrawal_are_stale() {
     let registry = registry();
     let ada = connect(&registry, "ada");
     let (late, version) = (arrival(&registry, "bob"), registry.access_version());
-    registry.commit(&[], &[Move::Change { user: user("eve").id, channel: channel("group:1"), access: None }]);
+    registry.commit(
+        &[],
+        &[Move::Change {
+            user: user("eve").id,
+            channel: channel("group:1"),
+            access: None,
+        }],
+    );
     assert_eq!(registry.connect(late).err(), Some(Refusal::Stale));
-    assert_eq!(registry.join(ada.connection(), &channel("a:b"), Access::Read, version), Err(Refusal::Stale));
+    assert_eq!(
+        registry.join(ada.connection(), &channel("a:b"), Access::Read, version),
+        Err(Refusal::Stale)
+    );
 }
 
 #[test]
 fn an_ended_session_closes_its_own_connections_only() {
     let registry = registry();
     let key = |name: &str| Some(SessionKey(name.into()));
-    let with = |id, session| registry.connect(Arrival { session, ..arrival(&registry, id) }).unwrap().0;
-    let (one, two, other) = (with("ada", key("1")), with("ada", key("2")), with("bob", key("1")));
-    registry.commit(&[], &[Move::EndSession { user: user("ada").id, session: SessionKey("1".into()) }]);
+    let with = |id, session| {
+        registry
+            .connect(Arrival {
+                session,
+                ..arrival(&registry, id)
+            })
+            .unwrap()
+            .0
+    };
+    let (one, two, other) = (
+        with("ada", key("1")),
+        with("ada", key("2")),
+        with("bob", key("1")),
+    );
+    registry.commit(
+        &[],
+        &[Move::EndSession {
+            user: user("ada").id,
+            session: SessionKey("1".into()),
+        }],
+    );
     assert_eq!(closed(&one), Some(Close::SessionEnded));
     assert_eq!(closed(&two), None);
     assert_eq!(closed(&other), None);
@@ -172,7 +249,12 @@ fn an_ended_session_closes_its_own_connections_only() {
 #[test]
 fn a_connection_that_reads_the_log_gets_no_kept_events_until_it_is_near() {
     let registry = registry();
-    let (ada, position) = registry.connect(Arrival { resume: Some(50), ..arrival(&registry, "ada") }).unwrap();
+    let (ada, position) = registry
+        .connect(Arrival {
+            resume: Some(50),
+            ..arrival(&registry, "ada")
+        })
+        .unwrap();
     assert_eq!(position, 100);
     registry.commit(&[event(&["global"], Some(101))], &[]);
     registry.publish(&event(&["user:ada"], None));
@@ -188,15 +270,25 @@ fn limits_refuse_and_come_free_again() {
     let registry = registry();
     let first = connect(&registry, "ada");
     let second = connect(&registry, "ada");
-    assert_eq!(registry.connect(arrival(&registry, "ada")).err(), Some(Refusal::FullForUser));
+    assert_eq!(
+        registry.connect(arrival(&registry, "ada")).err(),
+        Some(Refusal::FullForUser)
+    );
     drop(second);
     let _second = connect(&registry, "ada");
     for name in ["a:1", "a:2", "a:3", "a:1"] {
         join(&registry, &first, name);
     }
     let version = registry.access_version();
-    assert_eq!(registry.join(first.connection(), &channel("a:4"), Access::Read, version), Err(Refusal::TooManyChannels));
-    assert!(!registry.leave(first.connection(), &Channel::global(), Frame::ack(None, &[])));
+    assert_eq!(
+        registry.join(first.connection(), &channel("a:4"), Access::Read, version),
+        Err(Refusal::TooManyChannels)
+    );
+    assert!(!registry.leave(
+        first.connection(),
+        &Channel::global(),
+        Frame::ack(None, &[])
+    ));
     assert!(registry.leave(first.connection(), &channel("a:1"), Frame::ack(None, &[])));
     join(&registry, &first, "a:4");
 }
@@ -206,7 +298,12 @@ fn an_administrator_in_somebodys_room_is_not_that_somebody() {
     let registry = registry();
     let (ada, root) = (connect(&registry, "ada"), connect(&registry, "root"));
     join(&registry, &root, "user:ada");
-    registry.commit(&[], &[Move::Restart { user: user("ada").id }]);
+    registry.commit(
+        &[],
+        &[Move::Restart {
+            user: user("ada").id,
+        }],
+    );
     assert_eq!(closed(&ada), Some(Close::Restart));
     assert_eq!(closed(&root), None);
 }
@@ -214,7 +311,9 @@ fn an_administrator_in_somebodys_room_is_not_that_somebody() {
 #[test]
 fn nothing_is_left_when_all_have_gone() {
     let registry = registry();
-    let handles: Vec<_> = (0..500).map(|n| connect(&registry, &format!("u{n}"))).collect();
+    let handles: Vec<_> = (0..500)
+        .map(|n| connect(&registry, &format!("u{n}")))
+        .collect();
     for handle in &handles {
         join(&registry, handle, "a:1");
     }

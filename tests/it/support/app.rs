@@ -28,7 +28,10 @@ impl TestApp {
     }
 
     /// On a database that is there already.
-    pub(crate) async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_in(
+        folder: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config {
             database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
             registration: Registration::Open,
@@ -37,11 +40,17 @@ impl TestApp {
         };
         change(&mut config);
         let app = Roomcast::open(config).await.unwrap();
-        let listener = server::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = server::listen("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
         let address = listener.local_addr().unwrap();
         let (router, serving) = (app.router(), app.clone());
         tokio::spawn(async move { server::serve(&serving, listener, router).await });
-        Self { address, app, folder }
+        Self {
+            address,
+            app,
+            folder,
+        }
     }
 
     /// Shuts down as SIGTERM does, and gives the database back.
@@ -66,7 +75,9 @@ impl TestApp {
 
     /// Somebody new, logged in, who is an administrator.
     pub(crate) async fn administrator(&self, name: &str) -> Person {
-        accounts::add(self.app.config(), name, true, PASSWORD.to_owned()).await.unwrap();
+        accounts::add(self.app.config(), name, true, PASSWORD.to_owned())
+            .await
+            .unwrap();
         let mut person = self.nobody();
         person.log_in(name).await;
         person

@@ -23,7 +23,9 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: 
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("it never came to be that {what}"));
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("it never came to be that {what}"));
 }
 
 /// The position in a cursor.

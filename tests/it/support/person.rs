@@ -50,7 +50,11 @@ impl Answer {
     /// Fails unless it is this problem.
     #[track_caller]
     pub(crate) fn is_problem(self, status: u16, code: &str) -> Self {
-        assert_eq!((self.status.as_u16(), self.json["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(
+            (self.status.as_u16(), self.json["code"].as_str()),
+            (status, Some(code)),
+            "{self:?}"
+        );
         assert_eq!(self.headers["content-type"], "application/problem+json");
         self
     }
@@ -58,15 +62,33 @@ impl Answer {
 
 impl Person {
     pub(super) fn nobody(address: SocketAddr) -> Self {
-        Self { id: String::new(), address, http: Client::new(), cookie: None, socket: None }
+        Self {
+            id: String::new(),
+            address,
+            http: Client::new(),
+            cookie: None,
+            socket: None,
+        }
     }
 
     pub(crate) async fn register(&mut self, name: &str) {
-        self.id = self.post("/auth/register", json!({ "username": name, "password": PASSWORD })).await.id();
+        self.id = self
+            .post(
+                "/auth/register",
+                json!({ "username": name, "password": PASSWORD }),
+            )
+            .await
+            .id();
     }
 
     pub(crate) async fn log_in(&mut self, name: &str) {
-        let answer = self.post("/auth/login", json!({ "username": name, "password": PASSWORD })).await.is(200);
+        let answer = self
+            .post(
+                "/auth/login",
+                json!({ "username": name, "password": PASSWORD }),
+            )
+            .await
+            .is(200);
         self.id = answer.json["id"].as_str().unwrap().to_owned();
         let cookie = answer.headers["set-cookie"].to_str().unwrap();
         self.cookie = cookie.split(';').next().map(str::to_owned);
@@ -74,7 +96,10 @@ impl Person {
 
     /// The same person, who names a socket in each request.
     pub(crate) fn at(&self, socket: &str) -> Self {
-        Self { socket: Some(socket.to_owned()), ..self.clone() }
+        Self {
+            socket: Some(socket.to_owned()),
+            ..self.clone()
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -107,7 +132,9 @@ impl Person {
 
     /// A request to any path, to be changed before it is sent.
     pub(crate) fn builder(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
+        let mut request = self
+            .http
+            .request(method, format!("http://{}{path}", self.address));
         if let Some(cookie) = &self.cookie {
             request = request.header("cookie", cookie);
         }
@@ -122,13 +149,20 @@ impl Person {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.unwrap();
-        let json = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
-        Answer { status, headers, json }
+        let json =
+            serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+        Answer {
+            status,
+            headers,
+            json,
+        }
     }
 
     /// Opens a WebSocket; `query` is what comes after the question mark.
     pub(crate) async fn ws(&self, query: &str) -> WsClient {
-        WsClient::connect(self.address, query, self.cookie.as_deref()).await.unwrap()
+        WsClient::connect(self.address, query, self.cookie.as_deref())
+            .await
+            .unwrap()
     }
 
     /// Opens an event stream; `query` is what comes after the question mark.
@@ -138,17 +172,27 @@ impl Person {
 
     /// A root of this person's own.
     pub(crate) async fn makes_root(&self, name: &str) -> String {
-        self.post("/document-roots", json!({ "name": name })).await.id()
+        self.post("/document-roots", json!({ "name": name }))
+            .await
+            .id()
     }
 
     /// A document under a root.
     pub(crate) async fn makes_document(&self, root: &str, data: Value) -> String {
-        self.post("/documents", json!({ "rootId": root, "type": "text", "data": data })).await.id()
+        self.post(
+            "/documents",
+            json!({ "rootId": root, "type": "text", "data": data }),
+        )
+        .await
+        .id()
     }
 
     /// Changes a document, and says where in the log that is.
     pub(crate) async fn changes(&self, document: &str, data: Value) -> String {
-        self.put(&format!("/documents/{document}"), json!({ "data": data })).await.is(204).cursor()
+        self.put(&format!("/documents/{document}"), json!({ "data": data }))
+            .await
+            .is(204)
+            .cursor()
     }
 
     /// Lets somebody else read or write a root.

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::caller::identify;
 use crate::config::{Config, Origin};
+use crate::http::attempts::Attempts;
 use crate::log::Log;
 use crate::notify::{Notifier, notify};
 use crate::password::Passwords;
@@ -37,6 +38,7 @@ struct Inner {
     store: Store,
     log: Log,
     passwords: Passwords,
+    attempts: Attempts,
     tasks: TaskTracker,
     stopping: CancellationToken,
     started: Instant,
@@ -59,6 +61,7 @@ impl Roomcast {
         let log = Log::open(&store, config.durability, limits).await?;
         log.trim_after(config.log_retention);
         let inner = Inner {
+            attempts: Attempts::new(config.login_attempts),
             config: Arc::new(config),
             store,
             log,
@@ -147,6 +150,10 @@ impl Roomcast {
 
     pub(crate) fn passwords(&self) -> &Passwords {
         &self.0.passwords
+    }
+
+    pub(crate) fn attempts(&self) -> &Attempts {
+        &self.0.attempts
     }
 
     /// Tasks that a shutdown waits for.

@@ -16,6 +16,7 @@ mod http;
 pub mod notify;
 mod transport;
 
+mod address;
 pub mod caller;
 mod origin;
 mod password;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tower_sessions::Session;
 
-use super::extract::Body;
+use super::extract::{Address, Body};
 use super::record;
 use crate::accounts;
 use crate::app::Roomcast;
@@ -63,6 +63,7 @@ pub(super) async fn register(
 pub(super) async fn login(
     State(app): State<Roomcast>,
     session: Session,
+    Address(address): Address,
     Body(login): Body<Login>,
 ) -> Result<Json<Value>, Error> {
     if login.password.len() > MAX_BYTES {
@@ -71,6 +72,7 @@ pub(super) async fn login(
             format!("expected at most {MAX_BYTES} bytes"),
         ));
     }
+    app.attempts().begin(&login.username, address)?;
     let known = users::credentials(&mut *app.store().read().await?, &login.username).await?;
     let (id, hash) = known.map(|known| (known.id, known.password_hash)).unzip();
     // An unknown user is checked too, against nothing: what there is must not show in the time it takes.
@@ -80,6 +82,7 @@ pub(super) async fn login(
     let id = id.ok_or(Error::Unauthorized("Wrong username or password."))?;
     let user = users::find(&mut *app.store().read().await?, id.as_str()).await?;
     let user = user.ok_or(Error::Unauthorized("Wrong username or password."))?;
+    app.attempts().succeeded(&login.username, address);
     // A new id for a new login: nobody can have planted it, and what was logged in before is so no more.
     let broken = |error: tower_sessions::session::Error| Error::Internal(error.into());
     session.cycle_id().await.map_err(broken)?;

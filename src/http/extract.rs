@@ -1,5 +1,8 @@
 //! Extractors that refuse with problem documents: bodies, ids in paths, pages of lists.
 
+use std::convert::Infallible;
+use std::net::IpAddr;
+
 use ::http::header;
 use ::http::request::Parts;
 use axum::body::Bytes;
@@ -8,6 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::accounts::is_unseen;
+use crate::address;
+use crate::app::Roomcast;
 use crate::error::{Error, FieldError};
 
 /// A JSON body. Unknown fields are refused by the types themselves.
@@ -128,6 +133,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
                 format!("The query is not understood: {reason}."),
             )
         })
+    }
+}
+
+/// Where the request came from.
+pub(super) struct Address(pub(super) Option<IpAddr>);
+
+impl FromRequestParts<Roomcast> for Address {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Roomcast) -> Result<Self, Infallible> {
+        Ok(Self(address::of(parts, app.config())))
     }
 }
 

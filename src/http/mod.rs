@@ -4,6 +4,7 @@
 //! whatever may change something; the handler. The streaming routes have no notification layer: it would wait for
 //! their end.
 
+pub(crate) mod attempts;
 mod auth;
 mod documents;
 mod extract;

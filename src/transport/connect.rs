@@ -1,13 +1,14 @@
 //! Letting a client in: what it asks for, what it may have, and from where on it gets it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, header};
-use axum::extract::{ConnectInfo, FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Query};
 
 use super::feed::Feed;
+use crate::address;
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::config::Guests;
@@ -116,10 +117,7 @@ impl FromRequestParts<Roomcast> for Ask {
                 "Tokens are not accepted by this version; log in for a session cookie.",
             ));
         }
-        let address = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0.ip());
+        let address = address::of(parts, app.config());
         let caller = parts.extensions.get::<Caller>().cloned();
         if caller.is_none() && app.config().guests == Guests::Off {
             return Err(Error::Unauthorized("Log in first."));

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::command::{self, Pending};
 use super::feed::Feed;
+use super::fragments::Fragments;
 use super::rate::{Rate, Verdict};
 use crate::app::Roomcast;
 use crate::config::Config;
@@ -78,7 +79,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 struct Conversation<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Fragments<S>>,
     feed: Feed,
     app: Roomcast,
     rate: Rate,
@@ -144,6 +145,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
         let message = match message {
             Some(Ok(message)) => message,
+            Some(Err(_)) if self.socket.get_ref().too_many() => {
+                return Err(End::Close(Close::TooLarge));
+            }
             Some(Err(error)) => return Err(end_of(&error)),
             None => return Err(End::Gone),
         };

@@ -62,6 +62,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(Some(config.max_message_bytes))
         .max_frame_size(Some(config.max_message_bytes));
+    let stream = Fragments::new(stream, &read);
     let socket =
         WebSocketStream::from_partially_read(stream, read, Role::Server, Some(limits)).await;
     let conversation = Conversation {

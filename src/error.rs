@@ -38,6 +38,8 @@ pub enum Error {
     NotFound,
     /// Not with this method: 405.
     MethodNotAllowed,
+    /// The body did not come in time: 408.
+    Timeout,
     /// The thing is in the way: 409.
     Conflict(Cow<'static, str>),
     /// The thing has changed meanwhile: 412.
@@ -110,6 +112,11 @@ impl Error {
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "Not with this method; see Allow.".into(),
+            ),
+            Self::Timeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "The body did not come in time.".into(),
             ),
             Self::Conflict(detail) => (StatusCode::CONFLICT, "conflict", Cow::Borrowed(detail)),
             Self::PreconditionFailed(detail) => (

@@ -41,6 +41,8 @@ const SOCKET_ID: [HeaderName; 2] = [
     HeaderName::from_static("x-metadata-socketid"),
 ];
 
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long a mutating handler may take once its body is there.
 const HANDLER_TIME: Duration = Duration::from_secs(10);
 
@@ -226,17 +228,18 @@ fn socket_id(headers: &HeaderMap) -> Option<SocketId> {
 
 async fn read_body(request: Request, max_bytes: usize) -> Result<Request, Error> {
     let (parts, body) = request.into_parts();
-    let bytes = Limited::new(body, max_bytes)
-        .collect()
-        .await
-        .map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                Error::TooLarge(format!("The body may have at most {max_bytes} bytes."))
-            } else {
-                Error::invalid("invalid-body", "The body did not arrive whole.")
-            }
-        })?;
-    Ok(Request::from_parts(parts, Body::from(bytes.to_bytes())))
+    let collecting = tokio::time::timeout(BODY_TIME, Limited::new(body, max_bytes).collect());
+    match collecting.await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes.to_bytes()))),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(
+            format!("The body may have at most {max_bytes} bytes."),
+        )),
+        Ok(Err(_)) => Err(Error::invalid(
+            "invalid-body",
+            "The body did not arrive whole.",
+        )),
+        Err(_) => Err(Error::Timeout),
+    }
 }
 
 fn with_cursor(mut response: Response, cursor: Cursor) -> Response {

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::realtime::Close;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::{Command, ErrorCode, Frame, Rejection};
+use crate::server::Deadline;
 
 /// tungstenite's own default is 128 KiB, for each connection, from the start.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -39,10 +40,10 @@ const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// Serves an upgraded connection to its end.
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast, config: &Config) {
-    // The bare socket where it is one: no indirection for each read and write.
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    // The bare socket where it is one of our server's: no indirection for each read and write, whose time we keep here.
+    match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
         Ok(parts) => {
-            let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            let (stream, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
             serve(stream, read, feed, app, config).await;
         }
         Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), feed, app, config).await,

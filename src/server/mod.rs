@@ -2,6 +2,8 @@
 //!
 //! axum's own loop never times a client out and waits for streams for ever; this one does neither.
 
+mod deadline;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::app::Roomcast;
+pub(crate) use deadline::Deadline;
 
 /// How long a client may take for the head of a request, the first byte included.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -72,6 +75,7 @@ async fn connection(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: 
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
     });
+    let stream = Deadline::new(stream, app.config().ping_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)

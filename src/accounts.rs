@@ -1,6 +1,6 @@
 //! `roomcast user add`: making an account from a terminal, also while a server runs on the same database.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 
 use sqlx::Connection;
 use time::OffsetDateTime;
@@ -52,19 +52,11 @@ pub(crate) async fn insert(
     }
 }
 
-/// Reads a password: asks for it, or takes the first line of standard input.
+/// Reads a password: the first line of what comes.
 ///
 /// # Errors
 /// When there is none.
-pub fn read_password(
-    from_stdin: bool,
-    input: &mut impl BufRead,
-    output: &mut impl Write,
-) -> anyhow::Result<String> {
-    if !from_stdin {
-        write!(output, "Password: ")?;
-        output.flush()?;
-    }
+pub fn read_password(input: &mut impl BufRead) -> anyhow::Result<String> {
     let mut line = String::new();
     input.read_line(&mut line)?;
     let password = line.trim_end_matches(['\r', '\n']);

@@ -6,7 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{stderr, stdin};
+use std::io::{IsTerminal, stdin};
 use std::process::ExitCode;
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
@@ -90,8 +90,11 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
                     password_stdin,
                 },
         } => {
-            let password =
-                accounts::read_password(password_stdin, &mut stdin().lock(), &mut stderr())?;
+            let password = if password_stdin || !stdin().is_terminal() {
+                accounts::read_password(&mut stdin().lock())?
+            } else {
+                rpassword::prompt_password("Password: ")?
+            };
             let user = accounts::add(&config, &name, admin, password).await?;
             println!("{}", user.id);
             Ok(ExitCode::SUCCESS)

@@ -48,6 +48,8 @@ pub enum Move {
 impl State {
     /// What holds before the change's own events are delivered.
     pub(super) fn before(&mut self, change: &Move) {
+        // Whatever was looked up before this, and is not applied yet, has to be looked up again.
+        self.access_version += 1;
         match change {
             Move::Enter {
                 user,
@@ -62,7 +64,8 @@ impl State {
                     let Some(entry) = self.connections.get_mut(&id) else {
                         continue;
                     };
-                    entry.channels.entry(channel.clone()).or_insert(membership);
+                    let held = entry.channels.entry(channel.clone()).or_insert(membership);
+                    (held.access, held.automatic) = (*access, true);
                     let connection = entry.connection.clone();
                     self.enter(channel, &connection);
                 }
@@ -72,7 +75,6 @@ impl State {
                 channel,
                 access,
             } => {
-                self.access_version += 1;
                 for id in self.connections_of(user) {
                     match access {
                         Some(access) => self.set_access(id, channel, *access),
@@ -84,14 +86,12 @@ impl State {
                 }
             }
             Move::EndSession { user, session } => {
-                self.access_version += 1;
                 self.close(user, Close::SessionEnded, |held| held == Some(session));
             }
             Move::Restart { user } => {
-                self.access_version += 1;
                 self.close(user, Close::Restart, |_| true);
             }
-            Move::Dissolve { .. } => self.access_version += 1,
+            Move::Dissolve { .. } => {}
         }
     }
 

@@ -197,7 +197,7 @@ fn a_dissolved_channel_is_told_and_then_empty() {
 }
 
 #[test]
-fn rights_that_were_looked_up_before_a_withdrawal_are_stale() {
+fn rights_that_were_looked_up_before_a_move_are_stale() {
     let registry = registry();
     let ada = connect(&registry, "ada");
     let (late, version) = (arrival(&registry, "bob"), registry.access_version());
@@ -214,6 +214,19 @@ fn rights_that_were_looked_up_before_a_withdrawal_are_stale() {
         registry.join(ada.connection(), &channel("a:b"), Access::Read, version),
         Err(Refusal::Stale)
     );
+}
+
+#[test]
+fn somebody_who_connects_while_being_let_into_a_group_is_not_left_outside() {
+    let registry = registry();
+    let late = arrival(&registry, "bob");
+    let into = Move::Enter {
+        user: user("bob").id,
+        channel: channel("group:1"),
+        access: Access::Write,
+    };
+    registry.commit(&[], &[into]);
+    assert_eq!(registry.connect(late).err(), Some(Refusal::Stale));
 }
 
 #[test]

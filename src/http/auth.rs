@@ -16,7 +16,7 @@ use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::config::Registration;
 use crate::error::Error;
-use crate::notify::Tx;
+use crate::notify::Begin;
 use crate::password::MAX_BYTES;
 use crate::realtime::{Channel, User};
 use crate::session;
@@ -32,7 +32,7 @@ pub(super) struct Login {
 /// `POST /auth/register`: makes an account. It does not log in.
 pub(super) async fn register(
     State(app): State<Roomcast>,
-    mut tx: Tx,
+    begin: Begin,
     caller: Option<Caller>,
     Body(login): Body<Login>,
 ) -> Result<Response, Error> {
@@ -47,6 +47,7 @@ pub(super) async fn register(
     check_password(&login.password)?;
     let password_hash = app.passwords().hash(login.password).await?;
     let user = accounts::new_user(&login.username, false);
+    let mut tx = begin.begin().await?;
     users::insert(tx.db(), &user, &password_hash, OffsetDateTime::now_utc())
         .await
         .map_err(name_taken)?;

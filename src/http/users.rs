@@ -1,17 +1,19 @@
 //! Users: who there is, and changing oneself.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::auth::{check_password, check_username, name_taken, shown};
-use super::extract::{Body, Paging, Params, Path};
+use super::extract::{Address, Body, Paging, Params, Path};
 use super::record::{self, Kind};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::notify::{Notify, Tx};
+use crate::notify::{Begin, Notify};
 use crate::realtime::Channel;
 use crate::realtime::connection::SessionKey;
 use crate::realtime::registry::Move;
@@ -64,7 +66,8 @@ pub(super) async fn update(
     State(app): State<Roomcast>,
     caller: Caller,
     Path(id): Path<String>,
-    mut tx: Tx,
+    Address(address): Address,
+    begin: Begin,
     Body(changes): Body<Changes>,
 ) -> Result<(Notify, Json<Value>), Error> {
     let own = id == caller.user.id.as_str();
@@ -74,6 +77,17 @@ pub(super) async fn update(
     if changes.admin.is_some() && !caller.user.admin {
         return Err(Error::forbidden("Only administrators say who is one."));
     }
+    let password_hash = match changes.password {
+        Some(password) => {
+            check_password(&password)?;
+            if own {
+                confirm(&app, &caller, address, changes.current_password).await?;
+            }
+            Some(app.passwords().hash(password).await?)
+        }
+        None => None,
+    };
+    let mut tx = begin.begin().await?;
     let mut user = users::find(tx.db(), &id).await?.ok_or(Error::NotFound)?;
     let was_admin = user.admin;
     if let Some(username) = changes.username {
@@ -85,13 +99,8 @@ pub(super) async fn update(
         return Err(Error::Conflict("That is the last administrator.".into()));
     }
     users::update(tx.db(), &user).await.map_err(name_taken)?;
-    if let Some(password) = changes.password {
-        check_password(&password)?;
-        if own {
-            confirm(&app, &mut tx, &user.name, changes.current_password).await?;
-        }
-        let hash = app.passwords().hash(password).await?;
-        users::set_password(tx.db(), &user.id, &hash).await?;
+    if let Some(password_hash) = password_hash {
+        users::set_password(tx.db(), &user.id, &password_hash).await?;
         let this = caller
             .session
             .as_ref()
@@ -125,20 +134,19 @@ pub(super) async fn update(
 /// A new password needs the old one: a page left open is no key to the account.
 async fn confirm(
     app: &Roomcast,
-    tx: &mut Tx,
-    username: &str,
+    caller: &Caller,
+    address: Option<IpAddr>,
     current: Option<String>,
 ) -> Result<(), Error> {
+    let name = &caller.user.name;
     let current = current
         .ok_or_else(|| Error::field("currentPassword", "expected the password up to now"))?;
-    let known = users::credentials(tx.db(), username).await?;
-    if app
-        .passwords()
-        .verify(current, known.map(|known| known.password_hash))
-        .await?
-    {
-        Ok(())
-    } else {
-        Err(Error::forbidden("The current password is wrong."))
+    app.attempts().begin(name, address)?;
+    let known = users::credentials(&mut *app.store().read().await?, name).await?;
+    let hash = known.map(|known| known.password_hash);
+    if !app.passwords().verify(current, hash).await? {
+        return Err(Error::forbidden("The current password is wrong."));
     }
+    app.attempts().succeeded(name, address);
+    Ok(())
 }

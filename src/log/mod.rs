@@ -28,6 +28,8 @@ use turn::Writer;
 
 /// Connections that only replays use, so that a thousand clients who come back together do not hold up requests.
 const REPLAY_READERS: u32 = 2;
+/// How long the next page of a replay waits for one of them when everybody comes back at once.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The ordered record of kept events. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -61,7 +63,7 @@ impl Log {
         let (head, start) = Head::open(&mut db, store.path(), durability).await?;
         let registry = Arc::new(Registry::new(start.epoch, start.position, limits));
         let writer = Arc::new(Writer::new(db, head, start.position, Arc::clone(&registry)));
-        let readers = store.another_pool(REPLAY_READERS);
+        let readers = store.another_pool(REPLAY_READERS, REPLAY_PATIENCE);
         sqlx::query("select 1")
             .execute(&readers)
             .await

@@ -23,7 +23,7 @@ use http_body_util::{BodyExt, Limited};
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
 
-pub use transaction::Tx;
+pub use transaction::{Begin, Tx};
 
 use crate::caller::Caller;
 use crate::error::Error;

@@ -43,30 +43,54 @@ impl Slot {
 
 /// The transaction of a request, as an argument of its handler. Rows are changed with [`Turn::db`]; whether they stay
 /// changed is decided by the answer's status.
+///
+/// Everybody else who writes waits meanwhile: a handler that has something slow to do first takes a [`Begin`] instead.
 #[derive(Debug)]
 pub struct Tx {
     turn: Option<Turn>,
     slot: Slot,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Tx {
-    type Rejection = Error;
+/// The transaction of a request before it has begun, as an argument of its handler.
+#[derive(Debug)]
+pub struct Begin(Slot);
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let slot = parts.extensions.get::<Slot>().cloned();
-        let slot = slot.ok_or_else(|| {
-            anyhow::anyhow!("a handler with a Tx is not inside the notification layer")
-        })?;
+impl Begin {
+    /// Waits for the transaction.
+    ///
+    /// # Errors
+    /// When it does not come in time, or the request has one already.
+    pub async fn begin(self) -> Result<Tx, Error> {
+        let slot = self.0;
         let state = std::mem::replace(&mut *slot.state.lock().unwrap(), State::Taken);
         let turn = match state {
             State::Returned(turn) => turn,
             State::Untouched => slot.log.begin().await?,
             State::Taken => return Err(anyhow::anyhow!("a request has one Tx at a time").into()),
         };
-        Ok(Self {
+        Ok(Tx {
             turn: Some(turn),
             slot,
         })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Begin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let slot = parts.extensions.get::<Slot>().cloned();
+        let outside =
+            || anyhow::anyhow!("a handler with a Tx is not inside the notification layer");
+        Ok(Self(slot.ok_or_else(outside)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Tx {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Begin::from_request_parts(parts, state).await?.begin().await
     }
 }
 

@@ -25,6 +25,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Connections that only read; with WAL they see the last commit and wait for nobody.
 const READERS: u32 = 4;
+/// How long a request waits for one of them.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to the database, inside a transaction where something is written.
 pub type Db = sqlx::SqliteConnection;
@@ -129,7 +131,7 @@ impl Store {
                 },
             })?;
         connection.close().await.map_err(failed)?;
-        let readers = Self::pool(&options, READERS);
+        let readers = Self::pool(&options, READERS, READ_PATIENCE);
         Ok(Self {
             readers,
             options,
@@ -138,16 +140,16 @@ impl Store {
     }
 
     /// A pool of connections that only read.
-    fn pool(options: &SqliteConnectOptions, connections: u32) -> SqlitePool {
+    fn pool(options: &SqliteConnectOptions, connections: u32, patience: Duration) -> SqlitePool {
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(patience)
             .connect_lazy_with(options.clone().pragma("query_only", "on"))
     }
 
-    /// A second pool that only reads, for work that must not hold up requests.
-    pub(crate) fn another_pool(&self, connections: u32) -> SqlitePool {
-        Self::pool(&self.options, connections)
+    /// A second pool that only reads, for work that must not hold up requests, and that may wait longer.
+    pub(crate) fn another_pool(&self, connections: u32, patience: Duration) -> SqlitePool {
+        Self::pool(&self.options, connections, patience)
     }
 
     /// A connection to read with.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use ::http::{HeaderMap, HeaderValue, header};
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -20,11 +21,12 @@ use crate::realtime::protocol::{ErrorCode, Frame};
 /// `GET /sse/events/{channel}`
 pub(crate) async fn channel(
     State(app): State<Roomcast>,
-    Path(channel): Path<String>,
+    channel: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     mut ask: Ask,
 ) -> Result<Response, Error> {
-    ask.channel(&channel)?;
+    // What is not UTF-8 once decoded is no channel either.
+    ask.channel(channel.as_deref().map_or("", String::as_str))?;
     answer(&app, ask, &headers).await
 }
 

@@ -37,10 +37,7 @@ impl Caller {
         let Some(session) = &self.session else {
             return Ok(Some(self.clone()));
         };
-        if !sessions::is_live(db, &session.0, OffsetDateTime::now_utc()).await? {
-            return Ok(None);
-        }
-        let user = users::find(db, self.user.id.as_str()).await?;
+        let user = sessions::user(db, &session.0, OffsetDateTime::now_utc()).await?;
         Ok(user.map(|user| Self {
             user,
             session: Some(session.clone()),

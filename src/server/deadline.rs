@@ -21,17 +21,12 @@ pub(crate) struct Deadline<S> {
 }
 
 impl<S> Deadline<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    pub(crate) fn new(stream: S, patience: Duration) -> Self {
         Self {
             stream,
             patience,
             stalled: None,
         }
-    }
-
-    /// The stream, for whoever watches its writes in another way.
-    pub(crate) fn into_inner(self) -> S {
-        self.stream
     }
 
     fn watch<T>(

@@ -2,9 +2,9 @@
 
 use time::OffsetDateTime;
 
-use super::users::user_id;
+use super::users::{self, user_id};
 use super::{Db, to_millis};
-use crate::realtime::UserId;
+use crate::realtime::{User, UserId};
 
 /// Adds a session; a unique violation says that the id is taken.
 pub(crate) async fn insert(
@@ -55,9 +55,21 @@ pub(crate) async fn find(
         .await
 }
 
-/// Whether a session is there and has not expired.
-pub(crate) async fn is_live(db: &mut Db, id_hash: &str, now: OffsetDateTime) -> sqlx::Result<bool> {
-    Ok(find(db, id_hash, now).await?.is_some())
+/// Whose a session is that has not expired.
+pub(crate) async fn user(
+    db: &mut Db,
+    id_hash: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<User>> {
+    let columns: Option<(String, String, bool)> = sqlx::query_as(
+        "select u.id, u.username, u.admin from sessions s join users u on u.id = s.user_id
+         where s.id_hash = $1 and s.expires_at > $2",
+    )
+    .bind(id_hash)
+    .bind(to_millis(now))
+    .fetch_optional(db)
+    .await?;
+    columns.map(users::user).transpose()
 }
 
 /// Ends a session, and returns whose it was.

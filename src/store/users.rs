@@ -14,7 +14,8 @@ pub(crate) struct Credentials {
 
 type Columns = (String, String, bool);
 
-fn user((id, username, admin): Columns) -> sqlx::Result<User> {
+/// Reads a user's columns.
+pub(super) fn user((id, username, admin): Columns) -> sqlx::Result<User> {
     Ok(User {
         id: user_id(&id)?,
         name: username.into(),

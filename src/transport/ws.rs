@@ -40,13 +40,16 @@ const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// Serves an upgraded connection to its end.
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast, config: &Config) {
-    // The bare socket where it is one of our server's: no indirection for each read and write, whose time we keep here.
+    // The socket itself where it is one of our server's: no indirection for each read and write.
     match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
         Ok(parts) => {
-            let (stream, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
+            let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
             serve(stream, read, feed, app, config).await;
         }
-        Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), feed, app, config).await,
+        Err(upgraded) => {
+            let stream = Deadline::new(TokioIo::new(upgraded), config.ping_timeout);
+            serve(stream, Vec::new(), feed, app, config).await;
+        }
     }
 }
 
@@ -137,11 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             self.socket.flush().await
         };
-        match tokio::time::timeout(self.ping_timeout, sending).await {
-            Ok(Ok(())) => Ok(()),
-            // Nobody there, or nobody who reads: what we had to say is not read either.
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
-        }
+        // Fails when the client has taken nothing for too long: what we had to say is not read either.
+        sending.await.map_err(|_: Error| End::Gone)
     }
 
     async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
@@ -205,11 +205,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.patience
             .as_mut()
             .reset(Instant::now() + self.ping_timeout);
-        let pinging = self.socket.send(Message::Ping(bytes::Bytes::new()));
-        match tokio::time::timeout(self.ping_timeout, pinging).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
-        }
+        let ping = Message::Ping(bytes::Bytes::new());
+        self.socket.send(ping).await.map_err(|_| End::Gone)
     }
 
     /// Says why it ends, closes, and leaves the client time to read that.

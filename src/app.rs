@@ -3,25 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::caller::identify;
-use crate::config::{Config, Origin};
-use crate::http::attempts::Attempts;
+use crate::attempts::Attempts;
+use crate::config::Config;
 use crate::log::Log;
-use crate::notify::{Notifier, notify};
 use crate::password::Passwords;
 use crate::realtime::registry::Limits;
 use crate::realtime::{Close, Registry};
+use crate::session;
 use crate::store::{OpenError, Store};
-use crate::{http, origin, session};
 
-/// The largest body of a request, in bytes.
-const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// How often sessions that have expired are looked for.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
 
@@ -76,52 +70,6 @@ impl Roomcast {
             app.0.stopping.clone(),
         ));
         Ok(app)
-    }
-
-    /// The whole server: the HTTP API, WebSocket and SSE.
-    pub fn router(&self) -> Router {
-        http::router(self)
-    }
-
-    /// Gives routes of another application what ours have: they know the [`Caller`](crate::caller::Caller), may take a
-    /// [`Tx`](crate::notify::Tx), and what they attach with [`Notify`](crate::notify::Notify) is told if they succeed.
-    ///
-    /// An application with its own accounts puts a [`Caller`](crate::caller::Caller) into the request's extensions in a layer around this.
-    pub fn notifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
-        self.identifying(routes.layer(from_fn_with_state(self.notifier(), notify)))
-    }
-
-    /// Gives routes the caller, from the session's cookie.
-    pub(crate) fn identifying<S: Clone + Send + Sync + 'static>(
-        &self,
-        routes: Router<S>,
-    ) -> Router<S> {
-        let secure = self
-            .0
-            .config
-            .public_url
-            .as_ref()
-            .is_some_and(Origin::is_secure);
-        routes
-            .layer(from_fn_with_state(self.0.store.clone(), identify))
-            .layer(session::layer(
-                self.0.store.clone(),
-                self.0.log.clone(),
-                secure,
-            ))
-            .layer(from_fn_with_state(
-                Arc::clone(&self.0.config),
-                origin::guard,
-            ))
-            .layer(from_fn(http::request_id::assign))
-    }
-
-    fn notifier(&self) -> Notifier {
-        Notifier {
-            log: self.0.log.clone(),
-            tasks: self.0.tasks.clone(),
-            max_body_bytes: MAX_BODY_BYTES,
-        }
     }
 
     /// The rooms and connections.

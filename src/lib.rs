@@ -17,6 +17,7 @@ pub mod notify;
 mod transport;
 
 mod address;
+mod attempts;
 pub mod caller;
 mod origin;
 mod password;

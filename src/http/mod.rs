@@ -4,7 +4,6 @@
 //! whatever may change something; the handler. The streaming routes have no notification layer: it would wait for
 //! their end.
 
-pub(crate) mod attempts;
 mod auth;
 mod documents;
 mod extract;
@@ -12,26 +11,91 @@ mod groups;
 mod health;
 mod permissions;
 mod record;
-pub(crate) mod request_id;
+mod request_id;
 mod roots;
 mod users;
 
 use std::any::Any;
+use std::sync::Arc;
 
 use ::http::{HeaderValue, header};
 use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::Roomcast;
+use crate::caller::identify;
+use crate::config::Origin;
 use crate::error::Error;
+use crate::notify::{Notifier, notify};
 use crate::transport::{sse, upgrade};
+use crate::{origin, session};
 
-/// The whole server.
-pub(crate) fn router(app: &Roomcast) -> Router {
-    let api = Router::new()
+/// The largest body of a request, in bytes.
+const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+impl Roomcast {
+    /// The whole server: the HTTP API, WebSocket and SSE.
+    pub fn router(&self) -> Router {
+        let no_store = HeaderValue::from_static("no-store");
+        let no_sniff = HeaderValue::from_static("nosniff");
+        let api = self.notifying(Router::new().nest("/api/v1", api())).layer(
+            SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, no_store),
+        );
+        Router::new()
+            .route("/livez", get(health::livez))
+            .route("/readyz", get(health::readyz))
+            .merge(api)
+            .merge(self.identifying(streams()))
+            .fallback(async || Error::NotFound)
+            .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+            .layer(SetResponseHeaderLayer::if_not_present(
+                header::X_CONTENT_TYPE_OPTIONS,
+                no_sniff,
+            ))
+            .layer(CatchPanicLayer::custom(panicked))
+            .with_state(self.clone())
+    }
+
+    /// Gives routes of another application what ours have: they know the [`Caller`](crate::caller::Caller), may take a
+    /// [`Tx`](crate::notify::Tx), and what they attach with [`Notify`](crate::notify::Notify) is told if they succeed.
+    ///
+    /// An application with its own accounts puts a [`Caller`](crate::caller::Caller) into the request's extensions in
+    /// a layer around this.
+    pub fn notifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
+        let (log, tasks) = (self.log().clone(), self.tasks().clone());
+        let notifier = Notifier {
+            log,
+            tasks,
+            max_body_bytes: MAX_BODY_BYTES,
+        };
+        self.identifying(routes.layer(from_fn_with_state(notifier, notify)))
+    }
+
+    /// Gives routes the caller, from the session's cookie.
+    fn identifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
+        let (store, log) = (self.store().clone(), self.log().clone());
+        let secure = self
+            .config()
+            .public_url
+            .as_ref()
+            .is_some_and(Origin::is_secure);
+        routes
+            .layer(from_fn_with_state(store.clone(), identify))
+            .layer(session::layer(store, log, secure))
+            .layer(from_fn_with_state(
+                Arc::clone(self.shared_config()),
+                origin::guard,
+            ))
+            .layer(from_fn(request_id::assign))
+    }
+}
+
+fn api() -> Router<Roomcast> {
+    Router::new()
         .route("/auth/register", post(auth::register))
         .route("/auth/login", post(auth::login))
         .route("/auth/logout", post(auth::logout))
@@ -69,28 +133,14 @@ pub(crate) fn router(app: &Roomcast) -> Router {
         )
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)
-        .method_not_allowed_fallback(async || Error::MethodNotAllowed);
-    let streams = Router::new()
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+}
+
+fn streams() -> Router<Roomcast> {
+    Router::new()
         .route("/ws", any(upgrade::upgrade))
         .route("/sse/events", get(sse::channels))
-        .route("/sse/events/{channel}", get(sse::channel));
-    let private = HeaderValue::from_static("no-store");
-    let api = app.notifying(Router::new().nest("/api/v1", api)).layer(
-        SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, private),
-    );
-    Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .merge(api)
-        .merge(app.identifying(streams))
-        .fallback(async || Error::NotFound)
-        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(app.clone())
+        .route("/sse/events/{channel}", get(sse::channel))
 }
 
 /// A panic ends its own request only.

@@ -44,7 +44,7 @@ impl Attempts {
 
     /// Counts a login as failed before its password is looked at, so that a hundred at once are a hundred; refuses
     /// one that is too many. [`Attempts::succeeded`] takes it back.
-    pub(super) fn begin(&self, account: &str, address: Option<IpAddr>) -> Result<(), Error> {
+    pub(crate) fn begin(&self, account: &str, address: Option<IpAddr>) -> Result<(), Error> {
         let now = Instant::now();
         let mut failed = self.failed.lock().unwrap();
         make_room(&mut failed, now);
@@ -81,7 +81,7 @@ impl Attempts {
     }
 
     /// A login that was begun was none of the failures; the account starts anew there.
-    pub(super) fn succeeded(&self, account: &str, address: Option<IpAddr>) {
+    pub(crate) fn succeeded(&self, account: &str, address: Option<IpAddr>) {
         let mut failed = self.failed.lock().unwrap();
         failed.remove(&(Some(account.to_lowercase()), address));
         if let Some(failures) = failed.get_mut(&(None, address)) {

@@ -8,4 +8,5 @@
 mod support;
 
 mod embed;
+mod readme;
 mod walk;

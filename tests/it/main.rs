@@ -8,5 +8,6 @@
 mod support;
 
 mod embed;
+mod protocol;
 mod readme;
 mod walk;

@@ -34,6 +34,21 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them, for documentation and tests.
+    pub const ALL: [Self; 11] = [
+        Self::InvalidMessage,
+        Self::InvalidChannel,
+        Self::InvalidEvent,
+        Self::UnknownType,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotJoined,
+        Self::TooManyChannels,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::Unavailable,
+    ];
+
     /// The word on the wire.
     pub fn word(self) -> &'static str {
         match self {

@@ -10,4 +10,5 @@ mod support;
 mod embed;
 mod protocol;
 mod readme;
+mod tidy;
 mod walk;

@@ -59,10 +59,7 @@ impl WsClient {
 
     /// The next frame.
     pub(crate) async fn next(&mut self) -> Value {
-        match self.early.pop_front() {
-            Some(frame) => frame,
-            None => self.read().await.unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}")),
-        }
+        self.try_next().await.unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}"))
     }
 
     /// The next frame that is no heartbeat.
@@ -72,6 +69,14 @@ impl WsClient {
             if frame["type"] != "heartbeat" {
                 return frame;
             }
+        }
+    }
+
+    /// The next frame, or how it ended.
+    pub(crate) async fn try_next(&mut self) -> Result<Value, Ended> {
+        match self.early.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.read().await,
         }
     }
 
@@ -132,6 +137,20 @@ impl WsClient {
     /// Joins a channel.
     pub(crate) async fn joins(&mut self, channel: &str) -> Value {
         let answer = self.call(json!({ "type": "join", "channel": channel })).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        answer
+    }
+
+    /// Joins a channel, and asks for what it said since a cursor.
+    pub(crate) async fn joins_since(&mut self, channel: &str, cursor: &str) -> Value {
+        let answer = self.call(json!({ "type": "join", "channel": channel, "cursor": cursor })).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        answer
+    }
+
+    /// Leaves a channel.
+    pub(crate) async fn leaves(&mut self, channel: &str) -> Value {
+        let answer = self.call(json!({ "type": "leave", "channel": channel })).await;
         assert_eq!(answer["type"], "ack", "{answer}");
         answer
     }

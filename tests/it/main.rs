@@ -4,4 +4,6 @@
 mod support;
 
 mod crash;
+mod resume;
+mod resume_model;
 mod walk;

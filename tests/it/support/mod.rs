@@ -10,7 +10,7 @@ mod ws;
 
 use std::time::Duration;
 
-pub(crate) use app::TestApp;
+pub(crate) use app::{TestApp, note};
 pub(crate) use child::{Server, command};
 pub(crate) use dice::Dice;
 pub(crate) use follower::{Client, Follower, Via};

@@ -3,7 +3,9 @@
 
 mod support;
 
+mod churn;
 mod crash;
+mod races;
 mod resume;
 mod resume_model;
 mod walk;

@@ -155,9 +155,14 @@ impl WsClient {
         answer
     }
 
+    /// What came before the last answer.
+    pub(crate) fn came_first(&mut self) -> Vec<Value> {
+        self.early.drain(..).collect()
+    }
+
     /// Everything that the server has sent so far: what comes before the answer to a ping.
     pub(crate) async fn so_far(&mut self) -> Vec<Value> {
         self.call(json!({ "type": "ping" })).await;
-        self.early.drain(..).collect()
+        self.came_first()
     }
 }

@@ -5,7 +5,9 @@ mod support;
 
 mod churn;
 mod crash;
+mod full_disk;
 mod races;
+mod refused;
 mod resume;
 mod resume_model;
 mod walk;

@@ -3,7 +3,7 @@
 //! A cursor must never lie: if the log may have lost its end, positions that were handed out would be handed out a
 //! second time, and a client would silently miss what they mean now. So the log gets a new epoch, and old cursors are
 //! refused, whenever the database knows less than this file (restored from a copy), or the file is not there or speaks
-//! of another log (moved), or durability is `normal` and the last end was not a clean one (power may have failed).
+//! of another log (moved), or the last end was not a clean one and durability was `normal` (power may have failed).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
@@ -12,6 +12,13 @@ use std::path::{Path, PathBuf};
 
 use crate::realtime::cursor::{Cursor, Epoch, Position};
 use crate::store::{Db, Durability, OpenError};
+
+/// How the file says that the server ended as it should,
+const CLEAN: &str = "clean";
+/// that it runs, and nothing is lost whenever it ends,
+const OPEN_FULL: &str = "full";
+/// or that it runs, and power may take something with it.
+const OPEN_NORMAL: &str = "normal";
 
 /// How the log begins after a start.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +33,7 @@ pub(super) struct Start {
 pub(super) struct Head {
     file: File,
     epoch: Epoch,
+    durability: Durability,
 }
 
 impl Head {
@@ -45,9 +53,9 @@ impl Head {
         let _ = file.read_to_string(&mut text);
         let noted = Noted::parse(&text);
         let stored = |source| OpenError::Database { path: database.to_path_buf(), source };
-        let start = decide(db, noted, durability).await.map_err(stored)?;
-        let head = Self { file, epoch: start.epoch };
-        head.note(start.position, false).map_err(failed)?;
+        let start = decide(db, noted).await.map_err(stored)?;
+        let head = Self { file, epoch: start.epoch, durability };
+        head.note(start.position, head.while_open()).map_err(failed)?;
         head.file.sync_all().map_err(failed)?;
         Ok((head, start))
     }
@@ -55,21 +63,28 @@ impl Head {
     /// Notes how far the log has come, before anybody hears of it. The end of the process does not lose this; the end
     /// of power may, but what is durable in the database is then further, and that is no loss.
     pub(super) fn advance(&self, position: Position) {
-        if let Err(error) = self.note(position, false) {
+        if let Err(error) = self.note(position, self.while_open()) {
             tracing::warn!(%error, "the log's head file cannot be written; after a restart clients will reload their state");
         }
     }
 
     /// Notes that nothing is missing.
     pub(super) fn close(&self, position: Position) -> std::io::Result<()> {
-        self.note(position, true)?;
+        self.note(position, CLEAN)?;
         self.file.sync_all()
     }
 
-    fn note(&self, position: Position, clean: bool) -> std::io::Result<()> {
+    /// What the next start has to know if nothing is noted after it. Not the next start's own durability counts.
+    fn while_open(&self) -> &'static str {
+        match self.durability {
+            Durability::Full => OPEN_FULL,
+            Durability::Normal => OPEN_NORMAL,
+        }
+    }
+
+    fn note(&self, position: Position, state: &str) -> std::io::Result<()> {
         // Always of one length, so that one write replaces the last.
-        let state = if clean { "clean" } else { "open " };
-        self.file.write_all_at(format!("{} {position:020} {state}\n", self.epoch).as_bytes(), 0)
+        self.file.write_all_at(format!("{} {position:020} {state:<6}\n", self.epoch).as_bytes(), 0)
     }
 }
 
@@ -77,7 +92,8 @@ impl Head {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Noted {
     cursor: Cursor,
-    clean: bool,
+    /// Nothing that was noted can have been lost.
+    whole: bool,
 }
 
 impl Noted {
@@ -85,12 +101,12 @@ impl Noted {
         let mut words = text.split_ascii_whitespace();
         let epoch = words.next()?.parse().ok()?;
         let position = words.next()?.parse().ok()?;
-        let clean = words.next()? == "clean";
-        Some(Self { cursor: Cursor { epoch, position }, clean })
+        let whole = matches!(words.next()?, CLEAN | OPEN_FULL);
+        Some(Self { cursor: Cursor { epoch, position }, whole })
     }
 }
 
-async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sqlx::Result<Start> {
+async fn decide(db: &mut Db, noted: Option<Noted>) -> sqlx::Result<Start> {
     let last: Option<i64> = sqlx::query_scalar("select max(position) from events").fetch_one(&mut *db).await?;
     let position = last.unwrap_or(0).cast_unsigned();
     let known: Option<(String, i64)> =
@@ -99,7 +115,7 @@ async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sq
     if let (Some((epoch, trimmed)), Some(noted)) = (known, noted)
         && noted.cursor.epoch == epoch
         && noted.cursor.position <= position
-        && (noted.clean || durability == Durability::Full)
+        && noted.whole
     {
         return Ok(Start { epoch, position, trimmed });
     }
@@ -132,8 +148,10 @@ mod tests {
     #[test]
     fn half_a_note_is_no_note() {
         let cursor = Cursor { epoch: Epoch(0xab), position: 7 };
-        assert_eq!(Noted::parse("000000ab 00000000000000000007 clean\n"), Some(Noted { cursor, clean: true }));
-        assert_eq!(Noted::parse("000000ab 00000000000000000007 open \n"), Some(Noted { cursor, clean: false }));
+        for (state, whole) in [(CLEAN, true), (OPEN_FULL, true), (OPEN_NORMAL, false)] {
+            let text = format!("000000ab 00000000000000000007 {state:<6}\n");
+            assert_eq!(Noted::parse(&text), Some(Noted { cursor, whole }), "{text}");
+        }
         for text in ["", "000000ab", "000000ab 0000", "\0\0\0", "x 1 clean"] {
             assert_eq!(Noted::parse(text), None, "{text:?}");
         }

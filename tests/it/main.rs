@@ -5,6 +5,7 @@ mod support;
 
 mod churn;
 mod crash;
+mod durability;
 mod full_disk;
 mod races;
 mod refused;

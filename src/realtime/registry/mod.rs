@@ -59,7 +59,7 @@ struct State {
     addresses: HashMap<IpAddr, usize>,
     /// The last kept event that was delivered.
     position: Position,
-    /// Counts withdrawals: what was looked up before one may no longer be so.
+    /// Counts changes of rights: what was looked up before one may no longer be so.
     access_version: u64,
     next_id: u64,
 }

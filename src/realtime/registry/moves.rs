@@ -50,6 +50,8 @@ impl State {
     pub(super) fn before(&mut self, change: &Move) {
         match change {
             Move::Enter { user, channel, access } => {
+                // A connection that is about to come does not know of the channel, and is not here to be put in.
+                self.access_version += 1;
                 let membership = Membership { since: self.position, ..Membership::automatic(*access) };
                 for id in self.connections_of(user) {
                     let Some(entry) = self.connections.get_mut(&id) else { continue };

@@ -224,3 +224,12 @@ fn nothing_is_left_when_all_have_gone() {
     assert!(state.rooms.is_empty() && state.connections.is_empty());
     assert!(state.sockets.is_empty() && state.addresses.is_empty());
 }
+
+#[test]
+fn who_looked_up_rights_before_somebody_entered_looks_them_up_again() {
+    let registry = registry();
+    let late = arrival(&registry, "ada");
+    let enter = Move::Enter { user: user("ada").id, channel: channel("group:1"), access: Access::Write };
+    registry.commit(&[], &[enter]);
+    assert_eq!(registry.connect(late).unwrap_err(), Refusal::Stale);
+}

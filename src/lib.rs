@@ -7,6 +7,7 @@
 pub mod config;
 pub mod app;
 pub mod server;
+mod socket;
 pub mod telemetry;
 
 pub mod accounts;

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::app::Roomcast;
+use crate::socket::ClientSocket;
 
 /// How long a client may take for the head of a request, the first byte included.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -63,6 +64,7 @@ pub async fn serve(app: &Roomcast, listener: TcpListener, router: Router) {
 async fn connection(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: Router) {
     // Events are small and not to be waited for.
     let _ = stream.set_nodelay(true);
+    let socket = ClientSocket::new(stream, app.config().ping_timeout);
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
@@ -71,7 +73,7 @@ async fn connection(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: 
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {

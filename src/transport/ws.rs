@@ -8,7 +8,6 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WsFrame;
@@ -24,6 +23,7 @@ use crate::config::Config;
 use crate::realtime::Close;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::{Command, ErrorCode, Frame, Rejection};
+use crate::socket::ClientSocket;
 
 /// tungstenite's own default is 128 KiB, for each connection, from the start.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -39,8 +39,8 @@ const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 /// Serves an upgraded connection to its end.
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast, config: &Config) {
     // The bare socket where it is one: no indirection for each read and write.
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => serve(parts.io.into_inner(), parts.read_buf.to_vec(), feed, app, config).await,
+    match upgraded.downcast::<TokioIo<ClientSocket>>() {
+        Ok(parts) => serve(parts.io.into_inner().into_stream(), parts.read_buf.to_vec(), feed, app, config).await,
         Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), feed, app, config).await,
     }
 }

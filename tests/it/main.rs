@@ -11,4 +11,6 @@ mod races;
 mod refused;
 mod resume;
 mod resume_model;
+mod retention;
+mod slow;
 mod walk;

@@ -66,6 +66,11 @@ impl TestApp {
         turn.commit(events).await.unwrap();
     }
 
+    /// Tells a channel something as if it were long ago.
+    pub(crate) async fn tells_at(&self, channel: &str, time: time::OffsetDateTime) {
+        self.app.log().append(Event { time, ..note(channel, &"old") }).await.unwrap();
+    }
+
     /// Somebody who is not logged in.
     pub(crate) fn nobody(&self) -> Person {
         Person::nobody(self.address)

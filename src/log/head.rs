@@ -3,12 +3,14 @@
 //! A cursor must never lie: if the log may have lost its end, positions that were handed out would be handed out a
 //! second time, and a client would silently miss what they mean now. So the log gets a new epoch, and old cursors are
 //! refused, whenever the database knows less than this file (restored from a copy), or the file is not there or speaks
-//! of another log (moved), or the last end was not a clean one and durability was `normal` (power may have failed).
+//! of another log (moved), or was itself restored from a copy: each start makes a new file, which names itself by what
+//! no copy takes with it. The same goes when the last end was not a clean one and durability was `normal` (power may have failed).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use crate::realtime::cursor::{Cursor, Epoch, Position};
 use crate::store::{Db, Durability, OpenError};
@@ -32,8 +34,12 @@ pub(super) struct Start {
 #[derive(Debug)]
 pub(super) struct Head {
     file: File,
+    /// The name of the file in itself.
+    identity: String,
     epoch: Epoch,
     durability: Durability,
+    /// The file of the last start. Whoever has opened it meanwhile still finds it locked.
+    _last: File,
 }
 
 impl Head {
@@ -41,23 +47,39 @@ impl Head {
     pub(super) async fn open(db: &mut Db, database: &Path, durability: Durability) -> Result<(Self, Start), OpenError> {
         let path = beside(database);
         let failed = |source| OpenError::File { path: path.clone(), source };
-        let mut file =
+        let mut last =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
+        match last.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(database.to_path_buf())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let mut text = String::new();
         // What cannot be read is as good as not there.
-        let _ = file.read_to_string(&mut text);
-        let noted = Noted::parse(&text);
+        let _ = last.read_to_string(&mut text);
+        let identity_of_last = identity(&last).map_err(failed)?;
+        let noted = Noted::parse(&text).filter(|noted| noted.identity == identity_of_last);
         let stored = |source| OpenError::Database { path: database.to_path_buf(), source };
-        let start = decide(db, noted).await.map_err(stored)?;
-        let head = Self { file, epoch: start.epoch, durability };
-        head.note(start.position, head.while_open()).map_err(failed)?;
-        head.file.sync_all().map_err(failed)?;
+        let start = decide(db, noted.as_ref()).await.map_err(stored)?;
+        let head = Self::replace(&path, last, start, durability).map_err(failed)?;
         Ok((head, start))
+    }
+
+    /// Puts a new file in the place of the last start's.
+    fn replace(path: &Path, last: File, start: Start, durability: Durability) -> std::io::Result<Self> {
+        let new = with_suffix(path, ".new");
+        // One that was never finished.
+        let _ = std::fs::remove_file(&new);
+        let file = OpenOptions::new().write(true).create_new(true).open(&new)?;
+        file.lock()?;
+        let head = Self { identity: identity(&file)?, file, epoch: start.epoch, durability, _last: last };
+        head.note(start.position, head.while_open())?;
+        head.file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        // Otherwise a loss of power could bring back the last one, which may say that nothing can have been lost.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+        Ok(head)
     }
 
     /// Notes how far the log has come, before anybody hears of it. The end of the process does not lose this; the end
@@ -84,16 +106,18 @@ impl Head {
 
     fn note(&self, position: Position, state: &str) -> std::io::Result<()> {
         // Always of one length, so that one write replaces the last.
-        self.file.write_all_at(format!("{} {position:020} {state:<6}\n", self.epoch).as_bytes(), 0)
+        let text = format!("{} {position:020} {state:<6} {}\n", self.epoch, self.identity);
+        self.file.write_all_at(text.as_bytes(), 0)
     }
 }
 
 /// What the file says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Noted {
     cursor: Cursor,
     /// Nothing that was noted can have been lost.
     whole: bool,
+    identity: String,
 }
 
 impl Noted {
@@ -102,11 +126,19 @@ impl Noted {
         let epoch = words.next()?.parse().ok()?;
         let position = words.next()?.parse().ok()?;
         let whole = matches!(words.next()?, CLEAN | OPEN_FULL);
-        Some(Self { cursor: Cursor { epoch, position }, whole })
+        let identity = words.next()?.to_owned();
+        Some(Self { cursor: Cursor { epoch, position }, whole, identity })
     }
 }
 
-async fn decide(db: &mut Db, noted: Option<Noted>) -> sqlx::Result<Start> {
+/// What a file is known by that a copy of it is not: its number, and when it was made, because numbers are used again.
+fn identity(file: &File) -> std::io::Result<String> {
+    let metadata = file.metadata()?;
+    let made = metadata.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    Ok(format!("{}-{}", metadata.ino(), made.unwrap_or_default().as_nanos()))
+}
+
+async fn decide(db: &mut Db, noted: Option<&Noted>) -> sqlx::Result<Start> {
     let last: Option<i64> = sqlx::query_scalar("select max(position) from events").fetch_one(&mut *db).await?;
     let position = last.unwrap_or(0).cast_unsigned();
     let known: Option<(String, i64)> =
@@ -136,8 +168,12 @@ async fn decide(db: &mut Db, noted: Option<Noted>) -> sqlx::Result<Start> {
 }
 
 fn beside(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-head");
+    with_suffix(database, "-head")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -149,8 +185,8 @@ mod tests {
     fn half_a_note_is_no_note() {
         let cursor = Cursor { epoch: Epoch(0xab), position: 7 };
         for (state, whole) in [(CLEAN, true), (OPEN_FULL, true), (OPEN_NORMAL, false)] {
-            let text = format!("000000ab 00000000000000000007 {state:<6}\n");
-            assert_eq!(Noted::parse(&text), Some(Noted { cursor, whole }), "{text}");
+            let (text, identity) = (format!("000000ab 00000000000000000007 {state:<6} 4-2\n"), "4-2".to_owned());
+            assert_eq!(Noted::parse(&text), Some(Noted { cursor, whole, identity }), "{text}");
         }
         for text in ["", "000000ab", "000000ab 0000", "\0\0\0", "x 1 clean"] {
             assert_eq!(Noted::parse(text), None, "{text:?}");

@@ -116,10 +116,17 @@ fn epoch(cursor: &str) -> &str {
     cursor.split_once('-').unwrap().0
 }
 
-/// Copies the database with all that SQLite has beside it, and nothing that it has not.
-fn copy_database(from: &Path, to: &Path) {
-    for name in ["test.db", "test.db-wal", "test.db-shm"] {
-        let _ = std::fs::remove_file(to.join(name));
+/// What SQLite has.
+const DATABASE: &[&str] = &["test.db", "test.db-wal", "test.db-shm"];
+/// What we have.
+const ALL: &[&str] = &["test.db", "test.db-wal", "test.db-shm", "test.db-head"];
+
+/// Copies what is there of some files, over what is there or in place of it.
+fn copy(names: &[&str], over: bool, from: &Path, to: &Path) {
+    for name in names {
+        if !over || !from.join(name).exists() {
+            let _ = std::fs::remove_file(to.join(name));
+        }
         if from.join(name).exists() {
             std::fs::copy(from.join(name), to.join(name)).unwrap();
         }
@@ -174,27 +181,31 @@ async fn a_log_without_its_head_file_is_another_log() {
 #[tokio::test]
 async fn a_database_that_was_restored_from_an_older_copy_is_another_log() {
     for end in [End::Clean, End::Kill] {
-        let copy = tempfile::tempdir().unwrap();
-        let scene = Scene::begins(&[]).await;
-        let mut scene = scene
-            .after(end, &[], |folder| copy_database(folder, copy.path()))
-            .await;
-        scene.follower.connects().await;
-        scene.goes_on().await;
-        scene
-            .after(end, &[], |folder| copy_database(copy.path(), folder))
-            .await
-            .begins_anew()
-            .await;
+        for (names, over) in [
+            (DATABASE, true),
+            (DATABASE, false),
+            (ALL, true),
+            (ALL, false),
+        ] {
+            println!("{end:?}, {names:?}, over {over}");
+            let backup = tempfile::tempdir().unwrap();
+            let scene = Scene::begins(&[]).await;
+            let backs_up = |folder: &Path| copy(names, over, folder, backup.path());
+            let mut scene = scene.after(end, &[], backs_up).await;
+            scene.follower.connects().await;
+            scene.goes_on().await;
+            let restores = |folder: &Path| copy(names, over, backup.path(), folder);
+            scene.after(end, &[], restores).await.begins_anew().await;
+        }
     }
 }
 
 #[tokio::test]
 async fn a_database_that_was_restored_from_a_backup_of_the_running_server_is_another_log() {
     let mut scene = Scene::begins(&[]).await;
-    let copy = tempfile::tempdir().unwrap();
+    let backup = tempfile::tempdir().unwrap();
     let mut db = open(scene.server.folder()).await;
-    let target = copy.path().join("test.db").display().to_string();
+    let target = backup.path().join("test.db").display().to_string();
     sqlx::query("vacuum into $1")
         .bind(target)
         .execute(&mut db)
@@ -203,7 +214,9 @@ async fn a_database_that_was_restored_from_a_backup_of_the_running_server_is_ano
     db.close().await.unwrap();
     scene.goes_on().await;
     scene
-        .after(End::Kill, &[], |folder| copy_database(copy.path(), folder))
+        .after(End::Kill, &[], |folder| {
+            copy(DATABASE, false, backup.path(), folder)
+        })
         .await
         .begins_anew()
         .await;

@@ -1,5 +1,6 @@
 //! The server from outside, one module per promise. Real clients, real sockets, port 0, no sleeps.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails is to stop")]
+#![expect(clippy::disallowed_methods, reason = "tests have tasks and clocks of their own")]
 
 mod support;
 

@@ -229,7 +229,7 @@ impl Story {
             "volatile": volatile, "toSelf": to_self });
         let client = match observer.map(|who| &mut self.observers[who].follower.client) {
             None => &mut self.speaker,
-            Some(Some(Client::Ws(client))) => client,
+            Some(Some(Client::Ws(client))) => client.as_mut(),
             Some(_) => return,
         };
         let answer = client.call(frame).await;

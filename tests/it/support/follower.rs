@@ -22,7 +22,7 @@ impl Via {
 
 /// An open connection on either transport.
 pub(crate) enum Client {
-    Ws(WsClient),
+    Ws(Box<WsClient>),
     Sse(SseClient),
 }
 
@@ -74,7 +74,7 @@ impl Follower {
             .map(|cursor| format!("&cursor={cursor}"));
         let query = format!("{}{}", self.query, cursor.unwrap_or_default());
         let client = match self.via {
-            Via::Ws => Client::Ws(self.person.ws(&query).await),
+            Via::Ws => Client::Ws(Box::new(self.person.ws(&query).await)),
             Via::Sse => Client::Sse(self.person.sse(&query).await),
         };
         let welcome = client.welcome().clone();

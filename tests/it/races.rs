@@ -109,6 +109,8 @@ async fn joins(
     while !over.load(Ordering::Relaxed) {
         let room = dice.roll(ROOMS) as usize;
         let answer = client.joins_since(&rooms[room], &cursor).await;
+        let early = client.came_first();
+        assert!(early.is_empty(), "before the join's answer came {early:?}");
         let at = position(answer["cursor"].as_str().unwrap());
         let asked = position(&cursor);
         let mut stretch = Stretch {

@@ -109,6 +109,11 @@ impl Roomcast {
         &self.0.tasks
     }
 
+    /// How many of them there are: one for each connection, each request that changes something, and a few of its own.
+    pub fn running_tasks(&self) -> usize {
+        self.0.tasks.len()
+    }
+
     /// Cancelled when the shutdown begins.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.0.stopping

@@ -3,15 +3,24 @@
 //! A cursor must never lie: if the log may have lost its end, positions that were handed out would be handed out a
 //! second time, and a client would silently miss what they mean now. So the log gets a new epoch, and old cursors are
 //! refused, whenever the database knows less than this file (restored from a copy), or the file is not there or speaks
-//! of another log (moved), or durability is `normal` and the last end was not a clean one (power may have failed).
+//! of another log (moved), or was itself restored from a copy: each start makes a new file, which names itself by what
+//! no copy takes with it. The same goes when the last end was not a clean one and durability was `normal` (power may have failed).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use crate::realtime::cursor::{Cursor, Epoch, Position};
 use crate::store::{Db, Durability, OpenError};
+
+/// How the file says that the server ended as it should,
+const CLEAN: &str = "clean";
+/// that it runs, and nothing is lost whenever it ends,
+const OPEN_FULL: &str = "full";
+/// or that it runs, and power may take something with it.
+const OPEN_NORMAL: &str = "normal";
 
 /// How the log begins after a start.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +34,12 @@ pub(super) struct Start {
 #[derive(Debug)]
 pub(super) struct Head {
     file: File,
+    /// The name of the file in itself.
+    identity: String,
     epoch: Epoch,
+    durability: Durability,
+    /// The file of the last start. Whoever has opened it meanwhile still finds it locked.
+    _last: File,
 }
 
 impl Head {
@@ -40,65 +54,102 @@ impl Head {
             path: path.clone(),
             source,
         };
-        let mut file = OpenOptions::new()
+        let mut last = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock() {
+        match last.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(database.to_path_buf())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let mut text = String::new();
         // What cannot be read is as good as not there.
-        let _ = file.read_to_string(&mut text);
-        let noted = Noted::parse(&text);
+        let _ = last.read_to_string(&mut text);
+        let identity_of_last = identity(&last).map_err(failed)?;
+        let noted = Noted::parse(&text).filter(|noted| noted.identity == identity_of_last);
         let stored = |source| OpenError::Database {
             path: database.to_path_buf(),
             source,
         };
-        let start = decide(db, noted, durability).await.map_err(stored)?;
+        let start = decide(db, noted.as_ref()).await.map_err(stored)?;
+        let head = Self::replace(&path, last, start, durability).map_err(failed)?;
+        Ok((head, start))
+    }
+
+    /// Puts a new file in the place of the last start's.
+    fn replace(
+        path: &Path,
+        last: File,
+        start: Start,
+        durability: Durability,
+    ) -> std::io::Result<Self> {
+        let new = with_suffix(path, ".new");
+        // One that was never finished.
+        let _ = std::fs::remove_file(&new);
+        let file = OpenOptions::new().write(true).create_new(true).open(&new)?;
+        file.lock()?;
         let head = Self {
+            identity: identity(&file)?,
             file,
             epoch: start.epoch,
+            durability,
+            _last: last,
         };
-        head.note(start.position, false).map_err(failed)?;
-        head.file.sync_all().map_err(failed)?;
-        Ok((head, start))
+        head.note(start.position, head.while_open())?;
+        head.file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        // Otherwise a loss of power could bring back the last one, which may say that nothing can have been lost.
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+        Ok(head)
     }
 
     /// Notes how far the log has come, before anybody hears of it. The end of the process does not lose this; the end
     /// of power may, but what is durable in the database is then further, and that is no loss.
     pub(super) fn advance(&self, position: Position) {
-        if let Err(error) = self.note(position, false) {
+        if let Err(error) = self.note(position, self.while_open()) {
             tracing::warn!(%error, "the log's head file cannot be written; after a restart clients will reload their state");
         }
     }
 
     /// Notes that nothing is missing.
     pub(super) fn close(&self, position: Position) -> std::io::Result<()> {
-        self.note(position, true)?;
+        self.note(position, CLEAN)?;
         self.file.sync_all()
     }
 
-    fn note(&self, position: Position, clean: bool) -> std::io::Result<()> {
+    /// What the next start has to know if nothing is noted after it. Not the next start's own durability counts.
+    fn while_open(&self) -> &'static str {
+        match self.durability {
+            Durability::Full => OPEN_FULL,
+            Durability::Normal => OPEN_NORMAL,
+        }
+    }
+
+    fn note(&self, position: Position, state: &str) -> std::io::Result<()> {
         // Always of one length, so that one write replaces the last.
-        let state = if clean { "clean" } else { "open " };
-        self.file.write_all_at(
-            format!("{} {position:020} {state}\n", self.epoch).as_bytes(),
-            0,
-        )
+        let text = format!(
+            "{} {position:020} {state:<6} {}\n",
+            self.epoch, self.identity
+        );
+        self.file.write_all_at(text.as_bytes(), 0)
     }
 }
 
 /// What the file says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Noted {
     cursor: Cursor,
-    clean: bool,
+    /// Nothing that was noted can have been lost.
+    whole: bool,
+    identity: String,
 }
 
 impl Noted {
@@ -106,15 +157,31 @@ impl Noted {
         let mut words = text.split_ascii_whitespace();
         let epoch = words.next()?.parse().ok()?;
         let position = words.next()?.parse().ok()?;
-        let clean = words.next()? == "clean";
+        let whole = matches!(words.next()?, CLEAN | OPEN_FULL);
+        let identity = words.next()?.to_owned();
         Some(Self {
             cursor: Cursor { epoch, position },
-            clean,
+            whole,
+            identity,
         })
     }
 }
 
-async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sqlx::Result<Start> {
+/// What a file is known by that a copy of it is not: its number, and when it was made, because numbers are used again.
+fn identity(file: &File) -> std::io::Result<String> {
+    let metadata = file.metadata()?;
+    let made = metadata
+        .created()
+        .ok()
+        .and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    Ok(format!(
+        "{}-{}",
+        metadata.ino(),
+        made.unwrap_or_default().as_nanos()
+    ))
+}
+
+async fn decide(db: &mut Db, noted: Option<&Noted>) -> sqlx::Result<Start> {
     let last: Option<i64> = sqlx::query_scalar("select max(position) from events")
         .fetch_one(&mut *db)
         .await?;
@@ -128,7 +195,7 @@ async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sq
     if let (Some((epoch, trimmed)), Some(noted)) = (known, noted)
         && noted.cursor.epoch == epoch
         && noted.cursor.position <= position
-        && (noted.clean || durability == Durability::Full)
+        && noted.whole
     {
         return Ok(Start {
             epoch,
@@ -157,8 +224,12 @@ async fn decide(db: &mut Db, noted: Option<Noted>, durability: Durability) -> sq
 }
 
 fn beside(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-head");
+    with_suffix(database, "-head")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -172,20 +243,21 @@ mod tests {
             epoch: Epoch(0xab),
             position: 7,
         };
-        assert_eq!(
-            Noted::parse("000000ab 00000000000000000007 clean\n"),
-            Some(Noted {
-                cursor,
-                clean: true
-            })
-        );
-        assert_eq!(
-            Noted::parse("000000ab 00000000000000000007 open \n"),
-            Some(Noted {
-                cursor,
-                clean: false
-            })
-        );
+        for (state, whole) in [(CLEAN, true), (OPEN_FULL, true), (OPEN_NORMAL, false)] {
+            let (text, identity) = (
+                format!("000000ab 00000000000000000007 {state:<6} 4-2\n"),
+                "4-2".to_owned(),
+            );
+            assert_eq!(
+                Noted::parse(&text),
+                Some(Noted {
+                    cursor,
+                    whole,
+                    identity
+                }),
+                "{text}"
+            );
+        }
         for text in ["", "000000ab", "000000ab 0000", "\0\0\0", "x 1 clean"] {
             assert_eq!(Noted::parse(text), None, "{text:?}");
         }

@@ -44,7 +44,7 @@ pub enum CommitError {
 pub(super) struct Writer {
     turns: Arc<Semaphore>,
     open: Mutex<Option<Open>>,
-    /// There is something to commit.
+    /// A turn is over: there is something to commit, or to roll back.
     finished: Notify,
     registry: Arc<Registry>,
 }
@@ -145,7 +145,6 @@ impl Turn {
             });
             let (position, writer) = (open.appended, Arc::clone(&self.writer));
             drop(self);
-            writer.finished.notify_one();
             committed.await.map_err(|_| CommitError::NotCommitted)?;
             Ok(writer.registry.cursor_at(position))
         });
@@ -163,12 +162,18 @@ impl Drop for Turn {
     fn drop(&mut self) {
         // Before the permit goes: whoever has the next turn finds the writer in its place.
         *self.writer.open.lock().unwrap() = self.open.take();
+        // Also for a turn that kept nothing: its transaction would lock out other programs until the next change.
+        self.writer.finished.notify_one();
     }
 }
 
 impl Open {
     async fn begin_turn(&mut self) -> sqlx::Result<()> {
-        self.roll_back_unfinished().await?;
+        if self.roll_back_unfinished().await.is_err() {
+            // When the disk is full or broken the database rolls back all of a transaction by itself, and with it what
+            // waited for the commit.
+            self.reset().await;
+        }
         if !self.begun {
             self.db.execute("begin immediate").await?;
             self.begun = true;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use roomcast::config::{Config, Registration};
+use roomcast::realtime::{Data, Event};
 use roomcast::{Roomcast, accounts, server};
 
 use super::Person;
@@ -60,6 +61,32 @@ impl TestApp {
         self.folder
     }
 
+    /// Tells a channel so many things at once: `note` events with the numbers from 0 on.
+    pub(crate) async fn tells(&self, channel: &str, count: u64) {
+        let (mut turn, mut events) = (self.app.log().begin().await.unwrap(), Vec::new());
+        for n in 0..count {
+            events.push(note(channel, &n));
+            // A statement has a bound on its parameters.
+            if events.len() == 500 {
+                turn.commit(std::mem::take(&mut events)).await.unwrap();
+                turn = self.app.log().begin().await.unwrap();
+            }
+        }
+        turn.commit(events).await.unwrap();
+    }
+
+    /// Tells a channel something as if it were long ago.
+    pub(crate) async fn tells_at(&self, channel: &str, time: time::OffsetDateTime) {
+        self.app
+            .log()
+            .append(Event {
+                time,
+                ..note(channel, &"old")
+            })
+            .await
+            .unwrap();
+    }
+
     /// Somebody who is not logged in.
     pub(crate) fn nobody(&self) -> Person {
         Person::nobody(self.address)
@@ -81,5 +108,17 @@ impl TestApp {
         let mut person = self.nobody();
         person.log_in(name).await;
         person
+    }
+}
+
+/// A kept event of a channel, by nobody.
+pub(crate) fn note(channel: &str, data: &impl serde::Serialize) -> Event {
+    Event {
+        channels: [channel.parse().unwrap()].into(),
+        name: "note".parse().unwrap(),
+        data: Data::from_value(data),
+        origin: None,
+        time: time::OffsetDateTime::now_utc(),
+        position: None,
     }
 }

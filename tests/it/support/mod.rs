@@ -1,14 +1,19 @@
 //! What stories are told with: a server, people, and their clients.
 
 mod app;
+mod child;
+mod dice;
+mod follower;
 mod person;
 mod sse;
 mod ws;
 
-use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use app::TestApp;
+pub(crate) use app::{TestApp, note};
+pub(crate) use child::{Server, command};
+pub(crate) use dice::Dice;
+pub(crate) use follower::{Client, Follower, Via};
 pub(crate) use person::{Answer, Person};
 pub(crate) use sse::{SseClient, SseEvent};
 pub(crate) use ws::{Ended, WsClient};
@@ -17,7 +22,7 @@ pub(crate) use ws::{Ended, WsClient};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until something is so.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;

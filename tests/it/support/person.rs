@@ -61,7 +61,7 @@ impl Answer {
 }
 
 impl Person {
-    pub(super) fn nobody(address: SocketAddr) -> Self {
+    pub(crate) fn nobody(address: SocketAddr) -> Self {
         Self {
             id: String::new(),
             address,
@@ -98,6 +98,14 @@ impl Person {
     pub(crate) fn at(&self, socket: &str) -> Self {
         Self {
             socket: Some(socket.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The same person, after the server has come back at another address.
+    pub(crate) fn moved_to(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
             ..self.clone()
         }
     }
@@ -146,16 +154,21 @@ impl Person {
 
     /// Sends a request and reads the answer to its end.
     pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
+        Self::try_send(request).await.unwrap()
+    }
+
+    /// The same, of a server that may be gone before it has answered.
+    pub(crate) async fn try_send(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+        let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.unwrap();
+        let body = response.bytes().await?;
         let json =
             serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
-        Answer {
+        Ok(Answer {
             status,
             headers,
             json,
-        }
+        })
     }
 
     /// Opens a WebSocket; `query` is what comes after the question mark.

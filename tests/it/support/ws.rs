@@ -74,13 +74,9 @@ impl WsClient {
 
     /// The next frame.
     pub(crate) async fn next(&mut self) -> Value {
-        match self.early.pop_front() {
-            Some(frame) => frame,
-            None => self
-                .read()
-                .await
-                .unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}")),
-        }
+        self.try_next()
+            .await
+            .unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}"))
     }
 
     /// The next frame that is no heartbeat.
@@ -90,6 +86,14 @@ impl WsClient {
             if frame["type"] != "heartbeat" {
                 return frame;
             }
+        }
+    }
+
+    /// The next frame, or how it ended.
+    pub(crate) async fn try_next(&mut self) -> Result<Value, Ended> {
+        match self.early.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.read().await,
         }
     }
 
@@ -169,9 +173,32 @@ impl WsClient {
         answer
     }
 
+    /// Joins a channel, and asks for what it said since a cursor.
+    pub(crate) async fn joins_since(&mut self, channel: &str, cursor: &str) -> Value {
+        let answer = self
+            .call(json!({ "type": "join", "channel": channel, "cursor": cursor }))
+            .await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        answer
+    }
+
+    /// Leaves a channel.
+    pub(crate) async fn leaves(&mut self, channel: &str) -> Value {
+        let answer = self
+            .call(json!({ "type": "leave", "channel": channel }))
+            .await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        answer
+    }
+
+    /// What came before the last answer.
+    pub(crate) fn came_first(&mut self) -> Vec<Value> {
+        self.early.drain(..).collect()
+    }
+
     /// Everything that the server has sent so far: what comes before the answer to a ping.
     pub(crate) async fn so_far(&mut self) -> Vec<Value> {
         self.call(json!({ "type": "ping" })).await;
-        self.early.drain(..).collect()
+        self.came_first()
     }
 }

@@ -1,6 +1,11 @@
 //! The server from outside, one module per promise. Real clients, real sockets, port 0, no sleeps.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails is to stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails is to stop"
+)]
 
 mod support;
 
+mod revocation;
 mod walk;

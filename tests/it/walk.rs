@@ -15,7 +15,10 @@ async fn a_change_reaches_both_transports_at_once_except_the_socket_that_asked()
     let (mut own, mut other) = (ada.ws(&channel).await, ada.ws(&channel).await);
     let mut stream = bob.sse(&channel).await;
 
-    let cursor = ada.at(own.id()).changes(&document, json!({ "text": "two" })).await;
+    let cursor = ada
+        .at(own.id())
+        .changes(&document, json!({ "text": "two" }))
+        .await;
 
     let frame = other.next_event().await;
     assert_eq!(frame["event"], "changed-document");
@@ -45,7 +48,12 @@ async fn each_client_resumes_on_the_other_transport_after_a_restart() {
     let app = TestApp::start_in(folder, |_| {}).await;
     let mut ada = app.nobody();
     ada.log_in("ada").await;
-    let mut sse = ada.sse(&format!("{channel}&lastEventId={}", ws_cursor.as_str().unwrap())).await;
+    let mut sse = ada
+        .sse(&format!(
+            "{channel}&lastEventId={}",
+            ws_cursor.as_str().unwrap()
+        ))
+        .await;
     let mut ws = ada.ws(&format!("{channel}&cursor={sse_cursor}")).await;
     for welcome in [&sse.welcome, &ws.welcome] {
         assert_eq!(welcome["recovered"], json!(true));

@@ -1,6 +1,7 @@
 //! What stories are told with: a server, people, and their clients.
 
 mod app;
+mod client;
 mod person;
 mod sse;
 mod ws;
@@ -8,7 +9,8 @@ mod ws;
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use app::TestApp;
+pub(crate) use app::{PASSWORD, TestApp};
+pub(crate) use client::{Client, Way};
 pub(crate) use person::{Answer, Person};
 pub(crate) use sse::{SseClient, SseEvent};
 pub(crate) use ws::{Ended, WsClient};
@@ -23,7 +25,9 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: 
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("it never came to be that {what}"));
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("it never came to be that {what}"));
 }
 
 /// The position in a cursor.

@@ -6,7 +6,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::app::PASSWORD;
-use super::{SseClient, WsClient};
+use super::{SseClient, Way, WsClient};
 
 /// Somebody, logged in or not.
 #[derive(Clone)]
@@ -50,7 +50,11 @@ impl Answer {
     /// Fails unless it is this problem.
     #[track_caller]
     pub(crate) fn is_problem(self, status: u16, code: &str) -> Self {
-        assert_eq!((self.status.as_u16(), self.json["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(
+            (self.status.as_u16(), self.json["code"].as_str()),
+            (status, Some(code)),
+            "{self:?}"
+        );
         assert_eq!(self.headers["content-type"], "application/problem+json");
         self
     }
@@ -58,15 +62,33 @@ impl Answer {
 
 impl Person {
     pub(super) fn nobody(address: SocketAddr) -> Self {
-        Self { id: String::new(), address, http: Client::new(), cookie: None, socket: None }
+        Self {
+            id: String::new(),
+            address,
+            http: Client::new(),
+            cookie: None,
+            socket: None,
+        }
     }
 
     pub(crate) async fn register(&mut self, name: &str) {
-        self.id = self.post("/auth/register", json!({ "username": name, "password": PASSWORD })).await.id();
+        self.id = self
+            .post(
+                "/auth/register",
+                json!({ "username": name, "password": PASSWORD }),
+            )
+            .await
+            .id();
     }
 
     pub(crate) async fn log_in(&mut self, name: &str) {
-        let answer = self.post("/auth/login", json!({ "username": name, "password": PASSWORD })).await.is(200);
+        let answer = self
+            .post(
+                "/auth/login",
+                json!({ "username": name, "password": PASSWORD }),
+            )
+            .await
+            .is(200);
         self.id = answer.json["id"].as_str().unwrap().to_owned();
         let cookie = answer.headers["set-cookie"].to_str().unwrap();
         self.cookie = cookie.split(';').next().map(str::to_owned);
@@ -74,7 +96,10 @@ impl Person {
 
     /// The same person, who names a socket in each request.
     pub(crate) fn at(&self, socket: &str) -> Self {
-        Self { socket: Some(socket.to_owned()), ..self.clone() }
+        Self {
+            socket: Some(socket.to_owned()),
+            ..self.clone()
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -107,7 +132,9 @@ impl Person {
 
     /// A request to any path, to be changed before it is sent.
     pub(crate) fn builder(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
+        let mut request = self
+            .http
+            .request(method, format!("http://{}{path}", self.address));
         if let Some(cookie) = &self.cookie {
             request = request.header("cookie", cookie);
         }
@@ -122,13 +149,20 @@ impl Person {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.unwrap();
-        let json = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
-        Answer { status, headers, json }
+        let json =
+            serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+        Answer {
+            status,
+            headers,
+            json,
+        }
     }
 
     /// Opens a WebSocket; `query` is what comes after the question mark.
     pub(crate) async fn ws(&self, query: &str) -> WsClient {
-        WsClient::connect(self.address, query, self.cookie.as_deref()).await.unwrap()
+        WsClient::connect(self.address, query, self.cookie.as_deref())
+            .await
+            .unwrap()
     }
 
     /// Opens an event stream; `query` is what comes after the question mark.
@@ -138,22 +172,95 @@ impl Person {
 
     /// A root of this person's own.
     pub(crate) async fn makes_root(&self, name: &str) -> String {
-        self.post("/document-roots", json!({ "name": name })).await.id()
+        self.post("/document-roots", json!({ "name": name }))
+            .await
+            .id()
     }
 
     /// A document under a root.
     pub(crate) async fn makes_document(&self, root: &str, data: Value) -> String {
-        self.post("/documents", json!({ "rootId": root, "type": "text", "data": data })).await.id()
+        self.post(
+            "/documents",
+            json!({ "rootId": root, "type": "text", "data": data }),
+        )
+        .await
+        .id()
     }
 
     /// Changes a document, and says where in the log that is.
     pub(crate) async fn changes(&self, document: &str, data: Value) -> String {
-        self.put(&format!("/documents/{document}"), json!({ "data": data })).await.is(204).cursor()
+        self.put(&format!("/documents/{document}"), json!({ "data": data }))
+            .await
+            .is(204)
+            .cursor()
     }
 
     /// Lets somebody else read or write a root.
     pub(crate) async fn lets(&self, other: &Person, access: &str, root: &str) {
         let path = format!("/document-roots/{root}/permissions/users/{}", other.id);
         self.put(&path, json!({ "access": access })).await.is(204);
+    }
+
+    /// Lets a group read or write a root.
+    pub(crate) async fn lets_group(&self, group: &str, access: &str, root: &str) {
+        let path = format!("/document-roots/{root}/permissions/groups/{group}");
+        self.put(&path, json!({ "access": access })).await.is(204);
+    }
+
+    /// Takes somebody's right to a root away.
+    pub(crate) async fn bars(&self, other: &Person, root: &str) {
+        self.delete(&format!(
+            "/document-roots/{root}/permissions/users/{}",
+            other.id
+        ))
+        .await
+        .is(204);
+    }
+
+    /// Takes a group's right to a root away.
+    pub(crate) async fn bars_group(&self, group: &str, root: &str) {
+        self.delete(&format!(
+            "/document-roots/{root}/permissions/groups/{group}"
+        ))
+        .await
+        .is(204);
+    }
+
+    /// A group that this person manages.
+    pub(crate) async fn makes_group(&self, name: &str) -> String {
+        self.post("/groups", json!({ "name": name })).await.id()
+    }
+
+    /// Takes somebody into a group.
+    pub(crate) async fn admits(&self, other: &Person, group: &str) {
+        self.put(&format!("/groups/{group}/members/{}", other.id), json!({}))
+            .await
+            .is(204);
+    }
+
+    /// Puts somebody out of a group.
+    pub(crate) async fn expels(&self, other: &Person, group: &str) {
+        self.delete(&format!("/groups/{group}/members/{}", other.id))
+            .await
+            .is(204);
+    }
+
+    /// What a connection is refused with, whichever way it is tried.
+    pub(crate) async fn is_refused(&self, way: Way, query: &str) -> Answer {
+        match way {
+            Way::Sse => {
+                Self::send(self.builder(Method::GET, &format!("/sse/events?{query}"))).await
+            }
+            Way::WebSocket => Self::send(self.upgrade(query)).await,
+        }
+    }
+
+    /// The request that opens a WebSocket, to be changed before it is sent.
+    pub(crate) fn upgrade(&self, query: &str) -> reqwest::RequestBuilder {
+        self.builder(Method::GET, &format!("/ws?{query}"))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
     }
 }

@@ -47,20 +47,31 @@ impl SseClient {
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let events = SseStream::from_bytes_stream(response.bytes_stream());
-        Self { welcome: Value::Null, last_id: None, retry: None, events: Box::pin(events) }
+        Self {
+            welcome: Value::Null,
+            last_id: None,
+            retry: None,
+            events: Box::pin(events),
+        }
     }
 
     /// The next event; nothing at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<SseEvent> {
         loop {
-            let event = tokio::time::timeout(PATIENCE, self.events.next()).await.expect("nothing came")?;
+            let event = tokio::time::timeout(PATIENCE, self.events.next())
+                .await
+                .expect("nothing came")?;
             let Ok(event) = event else { return None };
             self.retry = event.retry.or(self.retry);
             let Some(name) = event.event else { continue };
             if event.id.is_some() {
                 self.last_id.clone_from(&event.id);
             }
-            return Some(SseEvent { name, data: event.data.unwrap_or_default(), id: event.id });
+            return Some(SseEvent {
+                name,
+                data: event.data.unwrap_or_default(),
+                id: event.id,
+            });
         }
     }
 
@@ -72,5 +83,16 @@ impl SseClient {
                 return event.json();
             }
         }
+    }
+
+    /// Reads on to the end, and returns what `disconnect` said before it.
+    pub(crate) async fn end(&mut self) -> Value {
+        let mut last = None;
+        while let Some(event) = self.next().await {
+            last = Some(event);
+        }
+        let last = last.expect("something before the end");
+        assert_eq!(last.name, "disconnect", "{last:?}");
+        last.json()
     }
 }

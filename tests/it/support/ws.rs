@@ -30,10 +30,18 @@ pub(crate) struct Ended {
 
 impl WsClient {
     /// Connects, and waits for the welcome. A refusal is an error of tungstenite's.
-    pub(crate) async fn connect(address: SocketAddr, query: &str, cookie: Option<&str>) -> Result<Self, tungstenite::Error> {
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        query: &str,
+        cookie: Option<&str>,
+    ) -> Result<Self, tungstenite::Error> {
         let mut client = Self::connect_silently(address, query, cookie).await?;
         client.welcome = client.next().await;
-        assert_eq!(client.welcome["type"], "welcome", "the first frame is {}", client.welcome);
+        assert_eq!(
+            client.welcome["type"], "welcome",
+            "the first frame is {}",
+            client.welcome
+        );
         Ok(client)
     }
 
@@ -45,11 +53,18 @@ impl WsClient {
     ) -> Result<Self, tungstenite::Error> {
         let mut request = format!("ws://{address}/ws?{query}").into_client_request()?;
         if let Some(cookie) = cookie {
-            request.headers_mut().insert("cookie", cookie.parse().unwrap());
+            request
+                .headers_mut()
+                .insert("cookie", cookie.parse().unwrap());
         }
         let stream = TcpStream::connect(address).await?;
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-        Ok(Self { welcome: Value::Null, socket, early: VecDeque::new(), last_id: 0 })
+        Ok(Self {
+            welcome: Value::Null,
+            socket,
+            early: VecDeque::new(),
+            last_id: 0,
+        })
     }
 
     /// The socket id.
@@ -61,7 +76,10 @@ impl WsClient {
     pub(crate) async fn next(&mut self) -> Value {
         match self.early.pop_front() {
             Some(frame) => frame,
-            None => self.read().await.unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}")),
+            None => self
+                .read()
+                .await
+                .unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}")),
         }
     }
 
@@ -78,7 +96,9 @@ impl WsClient {
     async fn read(&mut self) -> Result<Value, Ended> {
         let mut disconnect = None;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("nothing came");
+            let message = tokio::time::timeout(PATIENCE, self.socket.next())
+                .await
+                .expect("nothing came");
             match message {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
@@ -90,10 +110,18 @@ impl WsClient {
                 Some(Ok(Message::Close(close))) => {
                     // The answer to the close goes out while the end is waited for.
                     let _ = tokio::time::timeout(PATIENCE, self.socket.next()).await;
-                    return Err(Ended { code: close.map(|close| close.code.into()), disconnect });
+                    return Err(Ended {
+                        code: close.map(|close| close.code.into()),
+                        disconnect,
+                    });
                 }
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Err(Ended { code: None, disconnect }),
+                Some(Err(_)) | None => {
+                    return Err(Ended {
+                        code: None,
+                        disconnect,
+                    });
+                }
             }
         }
     }
@@ -121,7 +149,10 @@ impl WsClient {
         command["id"] = json!(self.last_id);
         self.send(command).await;
         loop {
-            let frame = self.read().await.unwrap_or_else(|ended| panic!("expected an answer, but it ended: {ended:?}"));
+            let frame = self
+                .read()
+                .await
+                .unwrap_or_else(|ended| panic!("expected an answer, but it ended: {ended:?}"));
             if frame["id"] == json!(self.last_id) {
                 return frame;
             }
@@ -131,7 +162,9 @@ impl WsClient {
 
     /// Joins a channel.
     pub(crate) async fn joins(&mut self, channel: &str) -> Value {
-        let answer = self.call(json!({ "type": "join", "channel": channel })).await;
+        let answer = self
+            .call(json!({ "type": "join", "channel": channel }))
+            .await;
         assert_eq!(answer["type"], "ack", "{answer}");
         answer
     }

@@ -7,5 +7,6 @@
 
 mod support;
 
+mod notifications;
 mod revocation;
 mod walk;

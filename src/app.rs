@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -91,6 +91,7 @@ impl Roomcast {
         routes
             .layer(from_fn_with_state(self.0.store.clone(), identify))
             .layer(session::layer(self.0.store.clone(), self.0.log.clone(), secure))
+            .layer(map_response(move |response| async move { session::complete_removal(response, secure) }))
             .layer(from_fn_with_state(Arc::clone(&self.0.config), origin::guard))
             .layer(from_fn(http::request_id::assign))
     }

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod accounts;
 mod notifications;
 mod revocation;
 mod walk;

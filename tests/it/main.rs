@@ -11,3 +11,4 @@ mod accounts;
 mod notifications;
 mod revocation;
 mod walk;
+mod websocket;

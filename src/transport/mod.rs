@@ -6,6 +6,7 @@
 mod command;
 pub(crate) mod connect;
 mod feed;
+mod fragments;
 mod rate;
 pub(crate) mod sse;
 pub(crate) mod upgrade;

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::command::{self, Pending};
 use super::feed::Feed;
+use super::fragments::{Counted, TooManyFragments};
 use super::rate::{Rate, Verdict};
 use crate::app::Roomcast;
 use crate::config::Config;
@@ -52,6 +53,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, read: Vec<u8>, feed
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(Some(config.max_message_bytes))
         .max_frame_size(Some(config.max_message_bytes));
+    let stream = Counted::new(stream, &read);
     let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(limits)).await;
     let conversation = Conversation {
         socket,
@@ -68,7 +70,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, read: Vec<u8>, feed
 }
 
 struct Conversation<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Counted<S>>,
     feed: Feed,
     app: Roomcast,
     rate: Rate,
@@ -191,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let closing = async {
             self.socket.feed(text(&disconnect)).await?;
             self.socket.send(Message::Close(Some(reason))).await?;
-            let stream = self.socket.get_mut();
+            let stream = &mut self.socket.get_mut().stream;
             stream.shutdown().await?;
             discard(stream).await
         };
@@ -222,6 +224,7 @@ fn text(frame: &Frame) -> Message {
 fn end_of(error: &Error) -> End {
     match error {
         Error::Capacity(_) => End::Close(Close::TooLarge),
+        Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooManyFragments>()) => End::Close(Close::TooLarge),
         Error::Utf8(_) => End::Close(Close::InvalidText),
         Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
         Error::Protocol(_) => End::Close(Close::Protocol),

@@ -8,7 +8,9 @@
 mod support;
 
 mod accounts;
+mod mistakes;
 mod notifications;
+mod refusals;
 mod revocation;
 mod walk;
 mod websocket;

@@ -93,6 +93,14 @@ impl WsClient {
         }
     }
 
+    /// The next frame, or how it ended.
+    pub(crate) async fn next_or_end(&mut self) -> Result<Value, Ended> {
+        match self.early.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.read().await,
+        }
+    }
+
     async fn read(&mut self) -> Result<Value, Ended> {
         let mut disconnect = None;
         loop {

@@ -10,6 +10,7 @@ mod support;
 mod accounts;
 mod mistakes;
 mod notifications;
+mod program;
 mod refusals;
 mod revocation;
 mod walk;

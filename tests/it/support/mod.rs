@@ -3,6 +3,7 @@
 mod app;
 mod client;
 mod person;
+mod program;
 mod raw;
 mod sse;
 mod ws;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(crate) use app::{PASSWORD, TestApp};
 pub(crate) use client::{Client, Way};
 pub(crate) use person::{Answer, Person};
+pub(crate) use program::{Server, roomcast, run};
 pub(crate) use raw::{CLOSE, PING, Raw, TEXT, frame};
 pub(crate) use sse::{SseClient, SseEvent};
 pub(crate) use ws::{Ended, WsClient};

@@ -13,5 +13,6 @@ mod notifications;
 mod program;
 mod refusals;
 mod revocation;
+mod sse;
 mod walk;
 mod websocket;

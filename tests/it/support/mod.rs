@@ -16,7 +16,7 @@ pub(crate) use client::{Client, Way};
 pub(crate) use person::{Answer, Person};
 pub(crate) use program::{Server, roomcast, run};
 pub(crate) use raw::{CLOSE, PING, Raw, TEXT, frame};
-pub(crate) use sse::{SseClient, SseEvent};
+pub(crate) use sse::SseClient;
 pub(crate) use ws::{Ended, WsClient};
 
 /// How long a test waits for what must come. Long, because machines are shared; nothing waits this long when it works.

@@ -99,8 +99,9 @@ pub(super) async fn readable(db: &mut Db, user: &User, id: &str) -> Result<Docum
 
 /// A root that the caller may write, by itself or on behalf of others.
 pub(super) async fn writable(db: &mut Db, caller: &Caller, id: &str, behalf: &Behalf) -> Result<DocumentRoot, Error> {
-    let by_rank = behalf.check(caller)?;
+    // Looked up first: who may not know of the root is told the same whether there is one or not.
     let root = readable(db, &caller.user, id).await?;
+    let by_rank = behalf.check(caller)?;
     if by_rank || access::of_root(db, id, &caller.user.id).await? == Some(Access::Write) {
         return Ok(root);
     }

@@ -9,6 +9,7 @@ mod support;
 
 mod accounts;
 mod api;
+mod matrix;
 mod mistakes;
 mod notifications;
 mod program;

@@ -4,6 +4,10 @@
     clippy::panic,
     reason = "a test that fails is to stop"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a server in a test ends with its runtime"
+)]
 
 mod support;
 

@@ -104,7 +104,8 @@ async fn the_header_has_two_names_and_the_first_wins() {
     let (one, two) = (first.id().to_owned(), second.id().to_owned());
     let upper = one.to_uppercase();
     // The headers, and how often each of the two sockets hears of the change.
-    let cases: [(&[(&str, &str)], [usize; 2]); 7] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Headers<'_>, [usize; 2]); 7] = [
         (&[("x-metadata-socketid", &one)], [0, 1]),
         (
             &[("x-socket-id", &one), ("x-metadata-socketid", &two)],

@@ -120,9 +120,8 @@ async fn who_answers_no_ping_is_given_up_and_who_does_is_not() {
     let mut raw = Raw::websocket(&ada).await;
     raw.sends(frame(PING, b"are you there")).await;
     let pong = loop {
-        match raw.frame().await.expect("a pong") {
-            (0x8a, payload) => break payload,
-            _ => {}
+        if let (0x8a, payload) = raw.frame().await.expect("a pong") {
+            break payload;
         }
     };
     assert_eq!(pong, b"are you there");

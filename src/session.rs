@@ -3,7 +3,10 @@
 //! A middleware that saves late must not bring a finished login back to life, so saving is an update of a row that is
 //! there. Ending one closes the sockets that came with it, at its own place in the log.
 
+use ::http::HeaderValue;
+use ::http::header::{Entry, SET_COOKIE};
 use async_trait::async_trait;
+use axum::response::Response;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tower_sessions::cookie::SameSite;
@@ -34,19 +37,48 @@ pub(crate) fn key(id: Id) -> SessionKey {
     )
 }
 
+fn cookie_name(secure: bool) -> &'static str {
+    if secure {
+        "__Host-roomcast"
+    } else {
+        "roomcast"
+    }
+}
+
 /// The layer that reads the cookie. `secure` is for servers that are reached over TLS.
 pub(crate) fn layer(store: Store, log: Log, secure: bool) -> SessionManagerLayer<Sessions> {
     SessionManagerLayer::new(Sessions { store, log })
-        .with_name(if secure {
-            "__Host-roomcast"
-        } else {
-            "roomcast"
-        })
+        .with_name(cookie_name(secure))
         .with_secure(secure)
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
         .with_path("/")
         .with_expiry(Expiry::OnInactivity(LIFETIME))
+}
+
+/// Gives the cookie that takes the session's away the flags that it was set with, which tower-sessions leaves out: a
+/// browser ignores what touches a `__Host-` cookie without `Secure`, and would keep it.
+pub(crate) fn complete_removal(mut response: Response, secure: bool) -> Response {
+    let removal = format!("{}=;", cookie_name(secure));
+    let flags = if secure {
+        "HttpOnly; SameSite=Lax; Secure"
+    } else {
+        "HttpOnly; SameSite=Lax"
+    };
+    if let Entry::Occupied(mut cookies) = response.headers_mut().entry(SET_COOKIE) {
+        for cookie in cookies.iter_mut() {
+            let removing = cookie
+                .to_str()
+                .ok()
+                .filter(|cookie| cookie.starts_with(&removal));
+            if let Some(Ok(complete)) =
+                removing.map(|cookie| HeaderValue::from_str(&format!("{cookie}; {flags}")))
+            {
+                *cookie = complete;
+            }
+        }
+    }
+    response
 }
 
 /// The store of sessions.

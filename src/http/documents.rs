@@ -41,8 +41,6 @@ pub(super) struct NewData {
 #[serde(rename_all = "camelCase")]
 pub(super) struct OfRoot {
     root_id: String,
-    #[serde(flatten)]
-    paging: Paging,
 }
 
 /// A document, as it is shown.
@@ -89,11 +87,12 @@ pub(super) async fn list(
     State(app): State<Roomcast>,
     caller: Caller,
     Params(of): Params<OfRoot>,
+    Params(paging): Params<Paging>,
 ) -> Result<Json<Page<Shown>>, Error> {
-    let limit = of.paging.limit()?;
+    let limit = paging.limit()?;
     let mut db = app.store().read().await?;
     readable(&mut db, &caller.user, &of.root_id).await?;
-    let rows = documents::list(&mut db, &of.root_id, &of.paging.after, limit as i64 + 1).await?;
+    let rows = documents::list(&mut db, &of.root_id, &paging.after, limit as i64 + 1).await?;
     let page = Page::new(rows, limit, |document| document.id.clone());
     let items: Result<_, _> = page.items.iter().map(Shown::new).collect();
     Ok(Json(Page {

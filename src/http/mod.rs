@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use ::http::{HeaderValue, header};
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -86,6 +86,9 @@ impl Roomcast {
         routes
             .layer(from_fn_with_state(store.clone(), identify))
             .layer(session::layer(store, log, secure))
+            .layer(map_response(move |response| async move {
+                session::complete_removal(response, secure)
+            }))
             .layer(from_fn_with_state(
                 Arc::clone(self.shared_config()),
                 origin::guard,

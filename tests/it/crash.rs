@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::support::{Dice, Follower, Person, Server, Via, position};
+use crate::support::{Dice, Follower, Person, Server, Way, position};
 
 /// How often the server is killed.
 const ROUNDS: u64 = 50;
@@ -32,7 +32,7 @@ async fn what_was_answered_is_kept_and_told_once_however_often_the_server_dies()
         });
     }
     let mut readers = Vec::new();
-    for via in [Via::Ws, Via::Sse] {
+    for via in [Way::WebSocket, Way::Sse] {
         readers.push(Reader::starts(&ada, &root, via).await);
     }
 
@@ -120,7 +120,7 @@ struct Reader {
 }
 
 impl Reader {
-    async fn starts(ada: &Person, root: &str, via: Via) -> Self {
+    async fn starts(ada: &Person, root: &str, via: Way) -> Self {
         let mut follower = Follower::new(ada, &format!("channel=document:{root}"), via);
         let from = follower.connects().await["cursor"]
             .as_str()

@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::support::{Follower, Person, Server, Via};
+use crate::support::{Follower, Person, Server, Way};
 
 const NORMAL: &[(&str, &str)] = &[("ROOMCAST_DURABILITY", "normal")];
 
@@ -24,7 +24,7 @@ impl Scene {
         let ada = server.person("ada").await;
         let root = ada.makes_root("notes").await;
         let document = ada.makes_document(&root, json!(0)).await;
-        let mut follower = Follower::new(&ada, &format!("channel=document:{root}"), Via::Ws);
+        let mut follower = Follower::new(&ada, &format!("channel=document:{root}"), Way::WebSocket);
         follower.connects().await;
         let mut scene = Self {
             server,

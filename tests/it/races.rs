@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::{Dice, Follower, Person, TestApp, Via, note, position};
+use crate::support::{Dice, Follower, Person, TestApp, Way, note, position};
 
 const EVENTS: u64 = 100_000;
 const ROOMS: u64 = 4;
@@ -27,7 +27,7 @@ async fn joins_and_returns_among_a_hundred_thousand_events_miss_none_and_repeat_
     let joiners = (0..JOINERS)
         .map(|n| tokio::spawn(joins(ada.clone(), rooms.clone(), over.clone(), Dice(n))));
     let joiners: Vec<_> = joiners.collect();
-    let returners = [Via::Ws, Via::Sse]
+    let returners = [Way::WebSocket, Way::Sse]
         .map(|via| Returner::new(&ada, &rooms, via))
         .map(|returner| tokio::spawn(returner.comes_and_goes(over.clone())));
 
@@ -207,7 +207,7 @@ struct Returner {
 }
 
 impl Returner {
-    fn new(ada: &Person, rooms: &[String], via: Via) -> Self {
+    fn new(ada: &Person, rooms: &[String], via: Way) -> Self {
         let query: Vec<_> = rooms.iter().map(|room| format!("channel={room}")).collect();
         Self {
             follower: Follower::new(ada, &query.join("&"), via),

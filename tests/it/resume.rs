@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Dice, Follower, Person, SseClient, TestApp, Via, position};
+use crate::support::{Dice, Follower, Person, SseClient, TestApp, Way, position};
 
 /// Somebody with a document, and the channel of its changes.
 async fn ada_with_a_document(app: &TestApp) -> (Person, String, String) {
@@ -34,7 +34,7 @@ async fn a_cursor_that_the_log_does_not_know_recovers_nothing() {
         format!("{epoch}-{}", position(&cursor) + 1_000),
     );
     for unknown in [foreign, future, format!("{epoch}-{}", u64::MAX)] {
-        for via in [Via::Ws, Via::Sse] {
+        for via in [Way::WebSocket, Way::Sse] {
             let mut follower = Follower::new(&ada, &channel, via);
             follower.cursor = Some(unknown.clone());
             let welcome = follower.connects().await;
@@ -62,7 +62,7 @@ async fn who_has_no_cursor_has_nothing_to_recover() {
     let app = TestApp::start().await;
     let (ada, document, channel) = ada_with_a_document(&app).await;
     ada.changes(&document, json!(1)).await;
-    for via in [Via::Ws, Via::Sse] {
+    for via in [Way::WebSocket, Way::Sse] {
         let welcome = Follower::new(&ada, &channel, via).connects().await;
         assert_eq!(welcome.get("recovered"), None, "{via:?}");
     }
@@ -194,7 +194,7 @@ async fn being_cut_off_again_and_again_in_a_long_replay_loses_nothing() {
     const EVENTS: u64 = 5_000;
     let app = TestApp::start().await;
     let (ada, _, channel) = ada_with_a_document(&app).await;
-    let mut follower = Follower::new(&ada, &channel, Via::Ws);
+    let mut follower = Follower::new(&ada, &channel, Way::WebSocket);
     let welcome = follower.connects().await;
     let from = position(welcome["cursor"].as_str().unwrap());
     app.tells(&channel["channel=".len()..], EVENTS).await;

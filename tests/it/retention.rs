@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Follower, Person, SseClient, TestApp, Via, eventually, position};
+use crate::support::{Follower, Person, SseClient, TestApp, Way, eventually, position};
 
 const RETENTION: Duration = Duration::from_millis(300);
 
@@ -40,7 +40,7 @@ async fn old_events_go_and_a_cursor_from_before_is_refused() {
     forgets(&app).await;
 
     assert_eq!(logged(&app).await, [position(&last).cast_signed()]);
-    for via in [Via::Ws, Via::Sse] {
+    for via in [Way::WebSocket, Way::Sse] {
         let mut follower = Follower::new(&ada, &query, via);
         follower.cursor = Some(format!("{}-0", last.split_once('-').unwrap().0));
         let welcome = follower.connects().await;
@@ -73,7 +73,7 @@ async fn positions_go_on_where_they_were_however_much_is_forgotten() {
     let app = TestApp::start_in(app.stop().await, |config| config.log_retention = RETENTION).await;
     let ada: Person = ada.moved_to(app.address);
     assert_eq!(ada.get("/auth/me").await.cursor(), last);
-    let mut follower = Follower::new(&ada, &format!("channel=document:{root}"), Via::Sse);
+    let mut follower = Follower::new(&ada, &format!("channel=document:{root}"), Way::Sse);
     follower.cursor = Some(last.clone());
     let welcome = follower.connects().await;
     assert_eq!(
@@ -100,7 +100,7 @@ async fn what_is_within_the_retention_stays() {
         logged(&app).await.first() > Some(&1)
     })
     .await;
-    let mut follower = Follower::new(&ada, &format!("channel={channel}"), Via::Ws);
+    let mut follower = Follower::new(&ada, &format!("channel={channel}"), Way::WebSocket);
     follower.cursor = Some(from);
     assert_eq!(follower.connects().await["recovered"], true);
     for n in 0..10 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Follower, Person, TestApp, Via, eventually, note, position};
+use crate::support::{Follower, Person, TestApp, Way, eventually, note, position};
 
 /// So large that a few hundred are more than the kernel takes for one connection.
 const EVENT_BYTES: usize = 50_000;
@@ -33,7 +33,7 @@ impl Room {
         }
     }
 
-    fn follower(&self, via: Via) -> Follower {
+    fn follower(&self, via: Way) -> Follower {
         Follower::new(&self.ada, &format!("channel={}", self.channel), via)
     }
 
@@ -76,9 +76,9 @@ async fn reads_the_rest(follower: &mut Follower) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_slow_reader_is_let_go_others_hear_everything_and_it_catches_up() {
-    for via in [Via::Ws, Via::Sse] {
+    for via in [Way::WebSocket, Way::Sse] {
         let mut room = Room::opens().await;
-        let (mut slow, mut quick) = (room.follower(via), room.follower(Via::Ws));
+        let (mut slow, mut quick) = (room.follower(via), room.follower(Way::WebSocket));
         slow.connects().await;
         quick.connects().await;
         let text = "x".repeat(EVENT_BYTES);

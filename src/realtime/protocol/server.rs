@@ -237,9 +237,13 @@ impl Frame {
 
 /// An event stream ends a line at CR, LF and CRLF alike; each becomes a `data:` line of its own, and arrives as LF.
 fn lines(text: &str) -> Vec<&str> {
-    text.split('\n')
-        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
-        .collect()
+    let (mut lines, mut rest) = (Vec::new(), text);
+    while let Some(end) = rest.find(['\r', '\n']) {
+        lines.push(&rest[..end]);
+        rest = rest[end..].strip_prefix("\r\n").unwrap_or(&rest[end + 1..]);
+    }
+    lines.push(rest);
+    lines
 }
 
 impl fmt::Debug for Frame {
@@ -297,6 +301,11 @@ mod tests {
         assert_eq!(
             event("\"\"").sse_data(),
             "event: note\nid: 5f3a9c21-7\ndata: \n\n"
+        );
+        // A CR at the very end ends a line too: nothing of it is lost.
+        assert_eq!(
+            event(r#""a\r""#).sse_data(),
+            "event: note\nid: 5f3a9c21-7\ndata: a\ndata: \n\n"
         );
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use observer::{Observer, Published};
 
-use crate::support::{Client, Follower, Person, TestApp, Via, WsClient, position};
+use crate::support::{Client, Follower, Person, TestApp, Way, WsClient, position};
 
 /// Stories that are played.
 const STORIES: u32 = 16;
@@ -131,7 +131,7 @@ impl Story {
                 volatile: Vec::new(),
             }
         };
-        let observers = [observer(0, Via::Ws), observer(1, Via::Sse)];
+        let observers = [observer(0, Way::WebSocket), observer(1, Way::Sse)];
         let (members, log) = ([true, false], Vec::new());
         let mut story = Self {
             app,
@@ -229,7 +229,7 @@ impl Story {
             "volatile": volatile, "toSelf": to_self });
         let client = match observer.map(|who| &mut self.observers[who].follower.client) {
             None => &mut self.speaker,
-            Some(Some(Client::Ws(client))) => client.as_mut(),
+            Some(Some(Client::WebSocket(client))) => client.as_mut(),
             Some(_) => return,
         };
         let answer = client.call(frame).await;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use axum::Router;
 use roomcast::config::{Config, Registration};
 use roomcast::realtime::{Data, Event};
 use roomcast::{Roomcast, accounts, server};
@@ -33,6 +34,20 @@ impl TestApp {
         folder: tempfile::TempDir,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::open(folder, change, Roomcast::router).await
+    }
+
+    /// With the routes of somebody else's application beside ours.
+    pub(crate) async fn start_beside(routes: Router) -> Self {
+        let beside = |app: &Roomcast| app.router().merge(app.notifying(routes));
+        Self::open(tempfile::tempdir().unwrap(), |_| {}, beside).await
+    }
+
+    async fn open(
+        folder: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+        router: impl FnOnce(&Roomcast) -> Router,
+    ) -> Self {
         let mut config = Config {
             database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
             registration: Registration::Open,
@@ -45,7 +60,7 @@ impl TestApp {
             .await
             .unwrap();
         let address = listener.local_addr().unwrap();
-        let (router, serving) = (app.router(), app.clone());
+        let (router, serving) = (router(&app), app.clone());
         tokio::spawn(async move { server::serve(&serving, listener, router).await });
         Self {
             address,
@@ -108,6 +123,26 @@ impl TestApp {
         let mut person = self.nobody();
         person.log_in(name).await;
         person
+    }
+
+    /// Puts an event into the log that no request caused, and says where it stands.
+    pub(crate) async fn says(&self, channel: &str, name: &str, data: &str) -> String {
+        let event = Event {
+            channels: [channel.parse().unwrap()].into(),
+            name: name.parse().unwrap(),
+            data: Data::parse(data).unwrap(),
+            origin: None,
+            time: time::OffsetDateTime::now_utc(),
+            position: None,
+        };
+        self.app.log().append(event).await.unwrap().to_string()
+    }
+
+    /// Tells everybody a mark: events come in the order of the log, so what has not come before it does not come.
+    pub(crate) async fn marks(&self) -> String {
+        let mark = self.app.registry().cursor().to_string();
+        self.says("global", "mark", &format!("{mark:?}")).await;
+        mark
     }
 }
 

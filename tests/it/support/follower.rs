@@ -2,52 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Person, SseClient, WsClient};
-
-/// Which way a follower connects next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Via {
-    Ws,
-    Sse,
-}
-
-impl Via {
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Ws => Self::Sse,
-            Self::Sse => Self::Ws,
-        }
-    }
-}
-
-/// An open connection on either transport.
-pub(crate) enum Client {
-    Ws(Box<WsClient>),
-    Sse(SseClient),
-}
-
-impl Client {
-    pub(crate) fn welcome(&self) -> &Value {
-        match self {
-            Self::Ws(client) => &client.welcome,
-            Self::Sse(client) => &client.welcome,
-        }
-    }
-
-    /// The next frame; nothing at the end.
-    pub(crate) async fn next(&mut self) -> Option<Value> {
-        match self {
-            Self::Ws(client) => client.try_next().await.ok(),
-            Self::Sse(client) => client.next().await.map(|event| event.json()),
-        }
-    }
-}
+use super::{Client, Person, Way};
 
 /// Somebody's client, across its connections.
 pub(crate) struct Follower {
     pub(crate) person: Person,
     pub(crate) client: Option<Client>,
-    pub(crate) via: Via,
+    pub(crate) way: Way,
     /// The last one received: in `welcome`, `event`, `heartbeat` or the ack of a join.
     pub(crate) cursor: Option<String>,
     /// What it asks for each time.
@@ -56,11 +17,11 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Not connected yet; `query` is what it asks for each time.
-    pub(crate) fn new(person: &Person, query: &str, via: Via) -> Self {
+    pub(crate) fn new(person: &Person, query: &str, way: Way) -> Self {
         Self {
             person: person.clone(),
             client: None,
-            via,
+            way,
             cursor: None,
             query: query.to_owned(),
         }
@@ -73,10 +34,7 @@ impl Follower {
             .as_ref()
             .map(|cursor| format!("&cursor={cursor}"));
         let query = format!("{}{}", self.query, cursor.unwrap_or_default());
-        let client = match self.via {
-            Via::Ws => Client::Ws(Box::new(self.person.ws(&query).await)),
-            Via::Sse => Client::Sse(self.person.sse(&query).await),
-        };
+        let client = self.person.listens(self.way, &query).await;
         let welcome = client.welcome().clone();
         self.cursor = welcome["cursor"].as_str().map(str::to_owned);
         self.client = Some(client);
@@ -86,7 +44,7 @@ impl Follower {
     /// Comes back on the other transport.
     pub(crate) async fn swaps(&mut self) -> Value {
         self.cut();
-        self.via = self.via.other();
+        self.way = self.way.other();
         self.connects().await
     }
 

@@ -2,20 +2,26 @@
 
 mod app;
 mod child;
+mod client;
 mod dice;
 mod follower;
 mod person;
+mod program;
+mod raw;
 mod sse;
 mod ws;
 
 use std::time::Duration;
 
-pub(crate) use app::{TestApp, note};
+pub(crate) use app::{PASSWORD, TestApp, note};
 pub(crate) use child::{Server, command};
+pub(crate) use client::{Client, Way};
 pub(crate) use dice::Dice;
-pub(crate) use follower::{Client, Follower, Via};
+pub(crate) use follower::Follower;
 pub(crate) use person::{Answer, Person};
-pub(crate) use sse::{SseClient, SseEvent};
+pub(crate) use program::{Program, roomcast, run};
+pub(crate) use raw::{CLOSE, PING, Raw, TEXT, frame};
+pub(crate) use sse::SseClient;
 pub(crate) use ws::{Ended, WsClient};
 
 /// How long a test waits for what must come. Long, because machines are shared; nothing waits this long when it works.

@@ -6,7 +6,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::app::PASSWORD;
-use super::{SseClient, WsClient};
+use super::{SseClient, Way, WsClient};
 
 /// Somebody, logged in or not.
 #[derive(Clone)]
@@ -48,6 +48,10 @@ impl Answer {
     }
 
     /// Fails unless it is this problem.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "it passes the answer on, for the next thing to be said of it"
+    )]
     #[track_caller]
     pub(crate) fn is_problem(self, status: u16, code: &str) -> Self {
         assert_eq!(
@@ -212,5 +216,68 @@ impl Person {
     pub(crate) async fn lets(&self, other: &Person, access: &str, root: &str) {
         let path = format!("/document-roots/{root}/permissions/users/{}", other.id);
         self.put(&path, json!({ "access": access })).await.is(204);
+    }
+
+    /// Lets a group read or write a root.
+    pub(crate) async fn lets_group(&self, group: &str, access: &str, root: &str) {
+        let path = format!("/document-roots/{root}/permissions/groups/{group}");
+        self.put(&path, json!({ "access": access })).await.is(204);
+    }
+
+    /// Takes somebody's right to a root away.
+    pub(crate) async fn bars(&self, other: &Person, root: &str) {
+        self.delete(&format!(
+            "/document-roots/{root}/permissions/users/{}",
+            other.id
+        ))
+        .await
+        .is(204);
+    }
+
+    /// Takes a group's right to a root away.
+    pub(crate) async fn bars_group(&self, group: &str, root: &str) {
+        self.delete(&format!(
+            "/document-roots/{root}/permissions/groups/{group}"
+        ))
+        .await
+        .is(204);
+    }
+
+    /// A group that this person manages.
+    pub(crate) async fn makes_group(&self, name: &str) -> String {
+        self.post("/groups", json!({ "name": name })).await.id()
+    }
+
+    /// Takes somebody into a group.
+    pub(crate) async fn admits(&self, other: &Person, group: &str) {
+        self.put(&format!("/groups/{group}/members/{}", other.id), json!({}))
+            .await
+            .is(204);
+    }
+
+    /// Puts somebody out of a group.
+    pub(crate) async fn expels(&self, other: &Person, group: &str) {
+        self.delete(&format!("/groups/{group}/members/{}", other.id))
+            .await
+            .is(204);
+    }
+
+    /// What a connection is refused with, whichever way it is tried.
+    pub(crate) async fn is_refused(&self, way: Way, query: &str) -> Answer {
+        match way {
+            Way::Sse => {
+                Self::send(self.builder(Method::GET, &format!("/sse/events?{query}"))).await
+            }
+            Way::WebSocket => Self::send(self.upgrade(query)).await,
+        }
+    }
+
+    /// The request that opens a WebSocket, to be changed before it is sent.
+    pub(crate) fn upgrade(&self, query: &str) -> reqwest::RequestBuilder {
+        self.builder(Method::GET, &format!("/ws?{query}"))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
     }
 }

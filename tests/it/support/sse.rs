@@ -84,4 +84,15 @@ impl SseClient {
             }
         }
     }
+
+    /// Reads on to the end, and returns what `disconnect` said before it.
+    pub(crate) async fn end(&mut self) -> Value {
+        let mut last = None;
+        while let Some(event) = self.next().await {
+            last = Some(event);
+        }
+        let last = last.expect("something before the end");
+        assert_eq!(last.name, "disconnect", "{last:?}");
+        last.json()
+    }
 }

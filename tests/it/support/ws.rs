@@ -79,6 +79,14 @@ impl WsClient {
             .unwrap_or_else(|ended| panic!("expected a frame, but it ended: {ended:?}"))
     }
 
+    /// The next text, byte for byte.
+    pub(crate) async fn next_text(&mut self) -> String {
+        let message = tokio::time::timeout(PATIENCE, self.socket.next())
+            .await
+            .expect("nothing came");
+        message.unwrap().unwrap().into_text().unwrap().to_string()
+    }
+
     /// The next frame that is no heartbeat.
     pub(crate) async fn next_event(&mut self) -> Value {
         loop {

@@ -102,7 +102,7 @@ fn publish_floor(bencher: Bencher<'_, '_>, members: usize) {
         .with_inputs(|| {
             queues
                 .iter()
-                .for_each(|queue| queue.lock().unwrap().clear())
+                .for_each(|queue| queue.lock().unwrap().clear());
         })
         .bench_local_values(|()| {
             let frame: Arc<str> = "frame".into();

@@ -215,7 +215,7 @@ async fn a_database_that_was_restored_from_a_backup_of_the_running_server_is_ano
     scene.goes_on().await;
     scene
         .after(End::Kill, &[], |folder| {
-            copy(DATABASE, false, backup.path(), folder)
+            copy(DATABASE, false, backup.path(), folder);
         })
         .await
         .begins_anew()

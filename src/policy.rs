@@ -121,6 +121,27 @@ pub(crate) async fn withdraw_group(
     Ok(moves)
 }
 
+/// Puts a user into a group, and says what that means.
+pub(crate) async fn admit(
+    db: &mut Db,
+    at: Position,
+    group_id: &str,
+    user: &UserId,
+    manager: bool,
+) -> sqlx::Result<Vec<Move>> {
+    groups::put_member(db, group_id, user, manager).await?;
+    access::returned_to_group(db, at, group_id, user).await?;
+    // What the group may read and write, its new member may too.
+    let roots = access::roots_of_group(db, group_id).await?;
+    let mut moves = changed(db, at, &roots).await?;
+    moves.push(Move::Enter {
+        user: user.clone(),
+        channel: Channel::group(group_id),
+        access: Access::Write,
+    });
+    Ok(moves)
+}
+
 /// Who lost what in the change at this position, and what everybody else may do with these roots now.
 pub(crate) async fn changed(
     db: &mut Db,
@@ -137,6 +158,7 @@ pub(crate) async fn changed(
         })
         .collect();
     for root in roots {
+        access::returned_to_root(db, at, root).await?;
         for (user, access) in access::holders(db, root).await? {
             moves.push(Move::Change {
                 user,

@@ -103,15 +103,14 @@ impl SessionStore for Sessions {
             .data
             .get(USER)
             .and_then(|user| user.as_str())
-            .unwrap_or_default()
-            .to_owned();
+            .map(str::to_owned);
         let (id, data) = (key(record.id), encode(record)?);
         let mut turn = self.log.begin().await.map_err(backend)?;
         // 128 random bits do not collide; if they ever did, this fails, and overwrites nobody's login.
         sessions::insert(
             turn.db(),
             &id.0,
-            &user,
+            user.as_deref(),
             &data,
             OffsetDateTime::now_utc(),
             record.expiry_date,
@@ -166,11 +165,9 @@ pub(crate) async fn end_expired(log: &Log) -> anyhow::Result<usize> {
     let expired = sessions::delete_expired(turn.db(), OffsetDateTime::now_utc(), 500).await?;
     let count = expired.len();
     for (user, id) in expired {
-        let session = SessionKey(id.into());
-        turn.moves([Move::EndSession {
-            user: users::user_id(&user)?,
-            session,
-        }]);
+        let Some(user) = user else { continue };
+        let (user, session) = (users::user_id(&user)?, SessionKey(id.into()));
+        turn.moves([Move::EndSession { user, session }]);
     }
     turn.commit(Vec::new()).await?;
     Ok(count)

@@ -12,7 +12,8 @@ create table users (
 create table sessions (
     -- SHA-256 of the session's id: who reads this table cannot log in with it.
     id_hash text primary key,
-    user_id text not null references users (id) on delete cascade,
+    -- Null where an application keeps something for somebody who is not logged in.
+    user_id text references users (id) on delete cascade,
     data text not null,
     created_at bigint not null,
     expires_at bigint not null

@@ -16,12 +16,15 @@ create table event_channels (
     primary key (channel, position)
 ) without rowid;
 
--- Who lost access to which channel, and when: what came between is not replayed, even if access came back.
+-- Who had no access to which channel, and from when until when: nothing of that time is replayed, even if access came
+-- back later.
 create table withdrawals (
     position bigint not null,
     user_id text not null,
     -- '*' for all of them
     channel text not null,
+    -- Null while it lasts.
+    ended bigint,
     primary key (user_id, position, channel)
 );
 create index withdrawals_by_position on withdrawals (position);

@@ -15,7 +15,6 @@ use crate::caller::Caller;
 use crate::error::Error;
 use crate::notify::{Notify, Tx};
 use crate::policy;
-use crate::realtime::registry::{Access, Move};
 use crate::realtime::{Channel, User};
 use crate::store::groups::{self, Group};
 use crate::store::{Db, Page, new_id, users};
@@ -66,13 +65,10 @@ pub(super) async fn create(
         name: new.name,
     };
     groups::insert(tx.db(), &group, OffsetDateTime::now_utc()).await?;
-    groups::put_member(tx.db(), &group.id, &caller.user.id, true).await?;
+    let at = tx.position();
+    let moves = policy::admit(tx.db(), at, &group.id, &caller.user.id, true).await?;
+    tx.moves(moves);
     let channel = Channel::group(&group.id);
-    tx.moves([Move::Enter {
-        user: caller.user.id.clone(),
-        channel: channel.clone(),
-        access: Access::Write,
-    }]);
     let shown = shown(tx.db(), &group).await?;
     let notify = record::new(&caller, Kind::Group, &shown, vec![channel]);
     Ok((StatusCode::CREATED, notify, Json(shown)))
@@ -137,18 +133,10 @@ pub(super) async fn put_member(
         )
         .await?;
     }
-    groups::put_member(tx.db(), &id, &user.id, new.manager).await?;
-    let channel = Channel::group(&id);
-    tx.moves([Move::Enter {
-        user: user.id.clone(),
-        channel: channel.clone(),
-        access: Access::Write,
-    }]);
-    // What the group may read and write, its new member may too.
-    let roots = crate::store::access::roots_of_group(tx.db(), &id).await?;
     let at = tx.position();
-    let moves = policy::changed(tx.db(), at, &roots).await?;
+    let moves = policy::admit(tx.db(), at, &id, &user.id, new.manager).await?;
     tx.moves(moves);
+    let channel = Channel::group(&id);
     let shown = shown(tx.db(), &group).await?;
     Ok((
         StatusCode::NO_CONTENT,

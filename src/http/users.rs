@@ -117,6 +117,8 @@ pub(super) async fn update(
         let at = tx.position();
         if was_admin {
             access::withdrawing_rank(tx.db(), at, &user.id).await?;
+        } else {
+            access::returned_to_rank(tx.db(), at, &user.id).await?;
         }
         tx.moves([Move::Restart {
             user: user.id.clone(),

@@ -61,7 +61,7 @@ impl Log {
         let mut query = QueryBuilder::new("select 1 from withdrawals where user_id = ");
         query
             .push_bind(user.as_str().to_owned())
-            .push(" and position > ")
+            .push(" and coalesce(ended, position) > ")
             .push_bind(cursor.position.cast_signed());
         query.push(" and channel in ('*'");
         for channel in channels {

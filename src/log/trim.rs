@@ -61,7 +61,7 @@ async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
     }
     for statement in [
         "delete from events where position <= $1",
-        "delete from withdrawals where position <= $1",
+        "delete from withdrawals where coalesce(ended, position) <= $1",
         "update log_state set trimmed = $1 where id = 1 and trimmed < $1",
     ] {
         sqlx::query(statement).bind(last).execute(turn.db()).await?;

@@ -1,7 +1,8 @@
 //! Access: what a user may do with a root by all its permissions together, and who lost it when.
 //!
 //! A withdrawal is written in two steps round the change: before it, everybody who might lose something; after it,
-//! whoever still has access is crossed out. Both are one statement, however large the group.
+//! whoever still has access is crossed out. Both are one statement, however large the group. When access comes back
+//! the withdrawal ends there.
 
 use super::Db;
 use super::permissions::{Holder, from_number};
@@ -140,4 +141,49 @@ pub(crate) async fn withdrawn(db: &mut Db, at: Position) -> sqlx::Result<Vec<(Us
             Ok((user_id(&user)?, channel))
         });
     parsed.collect()
+}
+
+/// After a change that may have given access to a root: whoever has it again, has it from here on.
+pub(crate) async fn returned_to_root(db: &mut Db, at: Position, root_id: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "update withdrawals set ended = $1
+         where ended is null and position < $1 and channel = 'document:' || $2
+         and exists (select 1 from root_access a where a.root_id = $2 and a.user_id = withdrawals.user_id)",
+    )
+    .bind(at.cast_signed())
+    .bind(root_id)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// When somebody comes back into a group.
+pub(crate) async fn returned_to_group(
+    db: &mut Db,
+    at: Position,
+    group_id: &str,
+    user: &UserId,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "update withdrawals set ended = $1
+         where ended is null and position < $1 and user_id = $2 and channel = 'group:' || $3",
+    )
+    .bind(at.cast_signed())
+    .bind(user.as_str())
+    .bind(group_id)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// When somebody is an administrator again.
+pub(crate) async fn returned_to_rank(db: &mut Db, at: Position, user: &UserId) -> sqlx::Result<()> {
+    sqlx::query(
+        "update withdrawals set ended = $1 where ended is null and user_id = $2 and channel = '*'",
+    )
+    .bind(at.cast_signed())
+    .bind(user.as_str())
+    .execute(db)
+    .await?;
+    Ok(())
 }

@@ -10,7 +10,7 @@ use crate::realtime::{User, UserId};
 pub(crate) async fn insert(
     db: &mut Db,
     id_hash: &str,
-    user: &str,
+    user: Option<&str>,
     data: &str,
     now: OffsetDateTime,
     expires: OffsetDateTime,
@@ -72,14 +72,14 @@ pub(crate) async fn user(
     columns.map(users::user).transpose()
 }
 
-/// Ends a session, and returns whose it was.
+/// Ends a session, and returns whose it was, if it was somebody's.
 pub(crate) async fn delete(db: &mut Db, id_hash: &str) -> sqlx::Result<Option<UserId>> {
-    let user: Option<String> =
+    let user: Option<Option<String>> =
         sqlx::query_scalar("delete from sessions where id_hash = $1 returning user_id")
             .bind(id_hash)
             .fetch_optional(db)
             .await?;
-    user.map(|user| user_id(&user)).transpose()
+    user.flatten().map(|user| user_id(&user)).transpose()
 }
 
 /// Ends all of a user's sessions but one, and returns which.
@@ -102,7 +102,7 @@ pub(crate) async fn delete_expired(
     db: &mut Db,
     now: OffsetDateTime,
     limit: i64,
-) -> sqlx::Result<Vec<(String, String)>> {
+) -> sqlx::Result<Vec<(Option<String>, String)>> {
     sqlx::query_as(
         "delete from sessions where id_hash in (select id_hash from sessions where expires_at <= $1 limit $2)
          returning user_id, id_hash",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use crate::app::Roomcast;
-use crate::log::ReadError;
+use crate::log::{CommitError, ReadError};
 use crate::policy;
 use crate::realtime::protocol::{ClientFrame, Command, CommandId, ErrorCode, Frame};
 use crate::realtime::registry::{Access, Membership, Refusal};
@@ -143,16 +143,26 @@ fn event_of(
     })
 }
 
+/// Keeps an event. The right to publish it is looked up again in the turn itself, where no withdrawal can come between.
 async fn keep(app: Roomcast, connection: Arc<Connection>, id: Option<CommandId>, event: Event) {
-    let answer = match app.log().append(event).await {
-        Ok(cursor) => Frame::ack(id.as_ref(), &[("cursor", &quoted(&cursor))]),
-        Err(error) => {
+    let kept = async {
+        let mut turn = app.log().begin().await?;
+        let (user, channel) = (connection.user.as_ref(), &event.channels[0]);
+        if policy::access(turn.db(), user, channel).await? < Some(Access::Write) {
+            return Ok(None);
+        }
+        turn.commit(vec![event]).await.map(Some)
+    };
+    let answer = match kept.await {
+        Ok(Some(cursor)) => Frame::ack(id.as_ref(), &[("cursor", &quoted(&cursor))]),
+        Ok(None) => {
+            let message = "You may no longer publish there.";
+            Frame::error(id.as_ref(), ErrorCode::Forbidden, message)
+        }
+        Err::<_, CommitError>(error) => {
             tracing::warn!(%error, "a client's event could not be kept");
-            Frame::error(
-                id.as_ref(),
-                ErrorCode::Unavailable,
-                "The event could not be kept. Try again.",
-            )
+            let message = "The event could not be kept. Try again.";
+            Frame::error(id.as_ref(), ErrorCode::Unavailable, message)
         }
     };
     connection.outbox.answer(answer);

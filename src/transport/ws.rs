@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -209,18 +210,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.socket.send(ping).await.map_err(|_| End::Gone)
     }
 
-    /// Says why it ends, closes, and leaves the client time to read that.
+    /// Answers what was asked before, says why it ends, closes, and leaves the client time to read that.
     async fn close(mut self, close: Close) {
-        let retry = self.feed.connection().id.retry();
-        let disconnect = Frame::disconnect(close, retry);
+        let connection = Arc::clone(self.feed.connection());
+        let disconnect = Frame::disconnect(close, connection.id.retry());
         // Out of every room at once: nothing more is for this client.
         drop(self.feed);
+        let mut last = match connection.outbox.try_take() {
+            Some(Waiting::Frames(frames)) => frames,
+            Some(Waiting::Closed(_)) | None => VecDeque::new(),
+        };
+        last.push_back(disconnect);
         let reason = CloseFrame {
             code: CloseCode::from(close.code()),
             reason: close.word().into(),
         };
         let closing = async {
-            self.socket.feed(text(&disconnect)).await?;
+            for frame in &last {
+                self.socket.feed(text(frame)).await?;
+            }
             self.socket.send(Message::Close(Some(reason))).await?;
             let stream = self.socket.get_mut();
             stream.shutdown().await?;

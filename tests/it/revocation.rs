@@ -73,6 +73,14 @@ impl Story {
         }
     }
 
+    /// Bob goes on from a cursor of after all that, as if nothing had been.
+    async fn bob_resumes(&self, cursor: &str) {
+        for way in Way::BOTH {
+            let back = self.bob.listens(way, &format!("cursor={cursor}")).await;
+            assert_eq!(back.welcome()["recovered"], json!(true), "{way:?}");
+        }
+    }
+
     /// Bob has his right again, but what happened without it is not made up for.
     async fn bob_is_back(&self, cursor: &str) {
         for way in Way::BOTH {
@@ -104,6 +112,7 @@ async fn a_permission_of_a_user_ends_at_once_and_its_past_stays_closed() {
     assert_eq!(story.heard(&mut clients).await, [1, 1]);
 
     story.ada.bars(&story.bob, &story.root).await;
+    let between = story.app.says("global", "between", "1").await;
     assert_eq!(story.heard(&mut clients).await, [0, 0]);
     story
         .bob
@@ -114,6 +123,9 @@ async fn a_permission_of_a_user_ends_at_once_and_its_past_stays_closed() {
 
     story.ada.lets(&story.bob, "read", &story.root).await;
     story.bob_is_back(&cursor).await;
+    // A cursor from the time without the right is from before what must stay closed, too.
+    story.bob_is_back(&between).await;
+    story.bob_resumes(&story.app.marks().await).await;
     let joined = match &mut clients[0] {
         Client::WebSocket(ws) => ws.joins(&story.channel).await,
         Client::Sse(_) => unreachable!("the first listens over WebSocket"),
@@ -180,6 +192,7 @@ async fn a_member_is_in_the_groups_room_from_the_first_moment_to_the_last() {
     }
     story.app.says(&room, "note", "1").await;
     story.ada.expels(&story.bob, &group).await;
+    let between = story.app.says("global", "between", "1").await;
     story.app.says(&room, "note", "2").await;
     let mark = story.app.marks().await;
     for client in &mut clients {
@@ -193,7 +206,8 @@ async fn a_member_is_in_the_groups_room_from_the_first_moment_to_the_last() {
             told,
             [
                 (&json!("note"), &json!(room)),
-                (&json!("deleted-record"), &own)
+                (&json!("deleted-record"), &own),
+                (&json!("between"), &json!("global"))
             ]
         );
     }
@@ -209,15 +223,18 @@ async fn a_member_is_in_the_groups_room_from_the_first_moment_to_the_last() {
 
     story.ada.admits(&story.bob, &group).await;
     for way in Way::BOTH {
-        let mut back = story.bob.listens(way, &format!("cursor={cursor}")).await;
-        assert!(back.is_in(&room));
-        assert_eq!(back.welcome()["recovered"], json!(false), "{way:?}");
-        assert!(
-            back.names_before(&story.app.marks().await, &room)
-                .await
-                .is_empty()
-        );
+        for cursor in [&cursor, &between] {
+            let mut back = story.bob.listens(way, &format!("cursor={cursor}")).await;
+            assert!(back.is_in(&room));
+            assert_eq!(back.welcome()["recovered"], json!(false), "{way:?}");
+            assert!(
+                back.names_before(&story.app.marks().await, &room)
+                    .await
+                    .is_empty()
+            );
+        }
     }
+    story.bob_resumes(&story.app.marks().await).await;
 }
 
 #[tokio::test]

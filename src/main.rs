@@ -1,12 +1,12 @@
 //! The program: reads the configuration, makes the application, runs it, and ends it when told to.
 #![expect(
-    clippy::print_stdout,
     clippy::print_stderr,
     reason = "a program speaks to whoever started it"
 )]
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, stdin};
+use std::fmt::Display;
+use std::io::{IsTerminal, Write, stdin, stdout};
 use std::process::ExitCode;
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
@@ -79,7 +79,7 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
         Verb::Check => {
             // Not the log: a server may be running on it.
             Store::open(&config.database_url, config.durability).await?;
-            println!("The configuration is good, and the database can be used.");
+            say("The configuration is good, and the database can be used.");
             Ok(ExitCode::SUCCESS)
         }
         Verb::User {
@@ -96,7 +96,7 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
                 rpassword::prompt_password("Password: ")?
             };
             let user = accounts::add(&config, &name, admin, password).await?;
-            println!("{}", user.id);
+            say(&user.id);
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -118,9 +118,9 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
         None
     };
     let serving = server::serve(&app, listener, app.router());
-    println!("listening on http://{address}");
+    say(&format_args!("listening on http://{address}"));
     if let Some(introduction) = introduction {
-        println!("{introduction}");
+        say(&introduction);
     }
     tokio::select! {
         () = serving => {}
@@ -137,6 +137,11 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
         }
         () = asked_to_stop(&mut terminate, &mut interrupt) => Ok(ExitCode::FAILURE),
     }
+}
+
+/// Says something on standard output. Nobody may be listening there any more; that is no reason to end.
+fn say(what: &(impl Display + ?Sized)) {
+    let _ = writeln!(stdout(), "{what}");
 }
 
 async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) {

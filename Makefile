@@ -10,9 +10,11 @@ web:
 
 # Everything that is checked. What is left out is said before the tests, so that the last lines are the tests' own.
 test: lint
+	@echo "=================================================================="
 	@echo "LEFT OUT: PostgreSQL, because this version has SQLite only."
 	@echo "LEFT OUT: Redis, because this version is one process."
 	@echo "LEFT OUT: browsers, because this version has no web pages."
+	@echo "=================================================================="
 	cargo test --doc
 	cargo test --lib --bins --tests --no-fail-fast
 

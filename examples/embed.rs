@@ -1,5 +1,4 @@
 //! Roomcast inside another axum application, with a table and a route of its own: `cargo run --example embed`.
-//!
 //! What a handler stores and what it tells are one transaction of ours; the accounts here are ours too.
 
 use axum::{Router, routing::post};
@@ -34,6 +33,10 @@ pub(crate) async fn shop(config: Config) -> anyhow::Result<(Roomcast, Router)> {
     Ok((roomcast, router))
 }
 
+const TRY: &str = r#"JSON='Content-Type: application/json' ADA='{"username":"ada","password":"correct horse"}'
+curl URL/api/v1/auth/register -H "$JSON" -d "$ADA"; curl -c jar URL/api/v1/auth/login -H "$JSON" -d "$ADA"
+curl -Nb jar URL/sse/events & curl -b jar URL/orders -d tea"#;
+
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a program says where it is")]
 async fn main() -> anyhow::Result<()> {
@@ -45,7 +48,13 @@ async fn main() -> anyhow::Result<()> {
     };
     let (roomcast, router) = shop(config).await?;
     let listener = server::listen("127.0.0.1:0".parse()?).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    server::serve(&roomcast, listener, router).await;
+    let url = format!("http://{}", listener.local_addr()?);
+    println!("listening on {url}\n{}", TRY.replace("URL", &url));
+    tokio::select! {
+        () = server::serve(&roomcast, listener, router) => {}
+        stopped = tokio::signal::ctrl_c() => stopped?,
+    }
+    roomcast.stop();
+    roomcast.wait().await;
     Ok(())
 }

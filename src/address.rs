@@ -1,6 +1,6 @@
 //! Where a request came from: its peer, or what trusted proxies say of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ::http::request::Parts;
 use axum::extract::ConnectInfo;
@@ -30,7 +30,18 @@ pub(crate) fn of(parts: &Parts, config: &Config) -> Option<IpAddr> {
         };
         address = before.to_canonical();
     }
-    Some(address)
+    Some(network(address))
+}
+
+/// Whoever has one address of IPv6 has a whole network of them, so that counts as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +78,9 @@ mod tests {
         assert_eq!(address("10.0.0.1", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("10.0.0.1", &["junk"]), "10.0.0.1");
         assert_eq!(address("10.0.0.1", &[]), "10.0.0.1");
-        assert_eq!(address("10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(
+            address("10.0.0.1", &["2001:db8:1:2:3::4"]),
+            "2001:db8:1:2::"
+        );
     }
 }

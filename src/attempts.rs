@@ -17,6 +17,11 @@ const PER_ADDRESS: usize = 10;
 /// Accounts and addresses that are remembered; beyond that the oldest failures are forgotten.
 const MAX_REMEMBERED: usize = 100_000;
 
+/// Letters of a name that are remembered; no account has a longer one.
+const MAX_NAME_CHARS: usize = 64;
+/// How often what no longer counts is forgotten.
+const SWEEP: Duration = Duration::from_secs(60);
+
 /// Whose failures are counted: those at one account, or at all of them.
 type Key = (Option<String>, Option<IpAddr>);
 
@@ -24,7 +29,13 @@ type Key = (Option<String>, Option<IpAddr>);
 #[derive(Debug)]
 pub(crate) struct Attempts {
     max: usize,
-    failed: Mutex<HashMap<Key, Failures>>,
+    failed: Mutex<Remembered>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    failures: HashMap<Key, Failures>,
+    swept: Instant,
 }
 
 #[derive(Debug)]
@@ -36,9 +47,13 @@ struct Failures {
 impl Attempts {
     /// Allows this many failures of one account from one address.
     pub(crate) fn new(max: usize) -> Self {
+        let failed = Remembered {
+            failures: HashMap::new(),
+            swept: Instant::now(),
+        };
         Self {
             max,
-            failed: Mutex::default(),
+            failed: Mutex::new(failed),
         }
     }
 
@@ -46,10 +61,11 @@ impl Attempts {
     /// one that is too many. [`Attempts::succeeded`] takes it back.
     pub(crate) fn begin(&self, account: &str, address: Option<IpAddr>) -> Result<(), Error> {
         let now = Instant::now();
-        let mut failed = self.failed.lock().unwrap();
-        make_room(&mut failed, now);
+        let mut remembered = self.failed.lock().unwrap();
+        remembered.make_room(now);
+        let failed = &mut remembered.failures;
         let limits = [
-            ((Some(account.to_lowercase()), address), self.max),
+            ((Some(key(account)), address), self.max),
             ((None, address), self.max * PER_ADDRESS),
         ];
         for (key, max) in &limits {
@@ -82,24 +98,40 @@ impl Attempts {
 
     /// A login that was begun was none of the failures; the account starts anew there.
     pub(crate) fn succeeded(&self, account: &str, address: Option<IpAddr>) {
-        let mut failed = self.failed.lock().unwrap();
-        failed.remove(&(Some(account.to_lowercase()), address));
+        let failed = &mut self.failed.lock().unwrap().failures;
+        failed.remove(&(Some(key(account)), address));
         if let Some(failures) = failed.get_mut(&(None, address)) {
             failures.count = failures.count.saturating_sub(1);
         }
     }
 }
 
-fn make_room(failed: &mut HashMap<Key, Failures>, now: Instant) {
-    if failed.len() < MAX_REMEMBERED {
-        return;
-    }
-    failed.retain(|_, failures| failures.until > now);
-    if failed.len() >= MAX_REMEMBERED {
-        let mut ends: Vec<Instant> = failed.values().map(|failures| failures.until).collect();
-        let (_, middle, _) = ends.select_nth_unstable(MAX_REMEMBERED / 2);
-        let middle = *middle;
-        failed.retain(|_, failures| failures.until > middle);
+/// An account's name as it is remembered.
+fn key(account: &str) -> String {
+    account
+        .chars()
+        .take(MAX_NAME_CHARS)
+        .collect::<String>()
+        .to_lowercase()
+}
+
+impl Remembered {
+    fn make_room(&mut self, now: Instant) {
+        let full = self.failures.len() >= MAX_REMEMBERED;
+        if full || now.duration_since(self.swept) > SWEEP {
+            self.swept = now;
+            self.failures.retain(|_, failures| failures.until > now);
+        }
+        if self.failures.len() >= MAX_REMEMBERED {
+            let mut ends: Vec<Instant> = self
+                .failures
+                .values()
+                .map(|failures| failures.until)
+                .collect();
+            let (_, middle, _) = ends.select_nth_unstable(MAX_REMEMBERED / 2);
+            let middle = *middle;
+            self.failures.retain(|_, failures| failures.until > middle);
+        }
     }
 }
 
@@ -149,6 +181,6 @@ mod tests {
         for n in 0..MAX_REMEMBERED + 10 {
             let _ = attempts.begin(&n.to_string(), None);
         }
-        assert!(attempts.failed.lock().unwrap().len() <= MAX_REMEMBERED);
+        assert!(attempts.failed.lock().unwrap().failures.len() <= MAX_REMEMBERED);
     }
 }

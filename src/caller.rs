@@ -70,7 +70,7 @@ async fn find(store: &Store, session: Option<&Session>) -> Result<Option<Caller>
     let user: Option<String> = session
         .get(session::USER)
         .await
-        .map_err(|error| Error::Internal(error.into()))?;
+        .map_err(session::unavailable)?;
     let (Some(user), Some(id)) = (user, session.id()) else {
         return Ok(None);
     };

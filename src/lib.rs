@@ -1,8 +1,34 @@
 //! Roomcast: a realtime server with rooms, as a library.
 //!
 //! Applications change data over HTTP; everyone who should know hears of it at once, over WebSocket or SSE, and one
-//! cursor resumes a client on either with nothing lost and nothing twice. `examples/embed.rs` shows it inside another
-//! axum application; `ARCHITECTURE.md` follows one message from request to browser. In reading order:
+//! cursor resumes a client on either with nothing lost and nothing twice.
+//!
+//! Start with [`Roomcast`]: [open](Roomcast::open) it with a [`config::Config`], take its [router](Roomcast::router),
+//! give your own routes [its notifications](Roomcast::notifying), and [serve](server::serve) both; at the end
+//! [stop](Roomcast::stop) it and [wait](Roomcast::wait). [`notify`] says what a handler does:
+//!
+//! ```no_run
+//! use axum::{Router, routing::post};
+//! use roomcast::notify::{Notification, Notify, Tx};
+//! use roomcast::realtime::Channel;
+//! use roomcast::{Roomcast, config::Config, error::Error, server};
+//!
+//! async fn order(mut tx: Tx, what: String) -> Result<Notify, Error> {
+//!     sqlx::query("insert into orders (what) values ($1)").bind(&what).execute(tx.db()).await?;
+//!     Ok(Notify::of(Notification::new("new-order", &what).to(Channel::global())))
+//! }
+//!
+//! # async fn run() -> anyhow::Result<()> {
+//! let roomcast = Roomcast::open(Config::default()).await?;
+//! let routes = roomcast.router().merge(roomcast.notifying(Router::new().route("/orders", post(order))));
+//! let listener = server::listen(roomcast.config().listen).await?;
+//! server::serve(&roomcast, listener, routes).await;
+//! # Ok(()) }
+//! ```
+//!
+//! `examples/embed.rs` is the whole of it; `ARCHITECTURE.md` follows one message from request to browser.
+
+// In reading order.
 
 pub mod app;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The program: reads the configuration, makes the application, runs it, and ends it when told to.
 #![expect(
+    clippy::exit,
     clippy::print_stderr,
     reason = "a program speaks to whoever started it"
 )]
@@ -7,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdin, stdout};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
 use roomcast::store::Store;
@@ -77,8 +78,7 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             serve(config, true).await
         }
         Verb::Check => {
-            // Not the log: a server may be running on it.
-            Store::open(&config.database_url, config.durability).await?;
+            Store::check(&config.database_url).await?;
             say("The configuration is good, and the database can be used.");
             Ok(ExitCode::SUCCESS)
         }
@@ -93,7 +93,7 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             let password = if password_stdin || !stdin().is_terminal() {
                 accounts::read_password(&mut stdin().lock())?
             } else {
-                rpassword::prompt_password("Password: ")?
+                ask_for_password().await?
             };
             let user = accounts::add(&config, &name, admin, password).await?;
             say(&user.id);
@@ -136,6 +136,27 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         () = asked_to_stop(&mut terminate, &mut interrupt) => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Asks for a password twice, without showing it.
+async fn ask_for_password() -> anyhow::Result<String> {
+    let asking = tokio::task::spawn_blocking(|| -> anyhow::Result<String> {
+        let password = rpassword::prompt_password("Password: ")?;
+        anyhow::ensure!(
+            password == rpassword::prompt_password("Again: ")?,
+            "those were two passwords"
+        );
+        Ok(password)
+    });
+    tokio::select! {
+        password = asking => password?,
+        _ = tokio::signal::ctrl_c() => {
+            // The prompt has switched the terminal's echo off, and will not come to switch it on again.
+            let _ = tokio::task::spawn_blocking(|| Command::new("stty").arg("echo").status()).await;
+            eprintln!();
+            std::process::exit(130);
+        }
     }
 }
 

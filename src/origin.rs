@@ -2,10 +2,14 @@
 //!
 //! An upgrade and an event stream are GETs, which protections against forged requests let pass, so they ask here too.
 
-use ::http::{HeaderMap, Method, header};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::http::{HeaderMap, Method, Version, header};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+use time::OffsetDateTime;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -65,16 +69,37 @@ fn is_local(origin: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]") && port.bytes().all(|b| b.is_ascii_digit())
 }
 
+const REFUSED: &str = "Pages of this origin may not use this server; see ROOMCAST_ALLOWED_ORIGINS.";
+
 fn refusal(origin: &str) -> Error {
     let shown: String = origin.chars().take(200).collect();
+    // Once a second is enough to find it, and too little to fill a disk with.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let second = OffsetDateTime::now_utc().unix_timestamp().unsigned_abs();
+    if LAST.swap(second, Ordering::Relaxed) == second {
+        return Error::forbidden(REFUSED);
+    }
     tracing::warn!(
         origin = ?shown,
         "an origin was refused; if its pages are yours, add it to ROOMCAST_ALLOWED_ORIGINS, or set ROOMCAST_PUBLIC_URL behind a proxy"
     );
-    Error::forbidden("Pages of this origin may not use this server; see ROOMCAST_ALLOWED_ORIGINS.")
+    Error::forbidden(REFUSED)
 }
 
-/// The layer for requests that change something: no page of another site may cause one.
+/// Refuses a request whose host two servers could read in two ways (RFC 9112, section 3.2).
+fn check_form(request: &Request) -> Result<(), Error> {
+    let headers = request.headers();
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if request.version() == Version::HTTP_11 && hosts != 1 {
+        return Err(Error::invalid(
+            "invalid-request",
+            "Expected one Host header.",
+        ));
+    }
+    Ok(())
+}
+
+/// The layer for all requests: none is ambiguous, and no page of another site causes one that changes something.
 pub(crate) async fn guard(
     State(config): State<std::sync::Arc<Config>>,
     request: Request,
@@ -84,11 +109,12 @@ pub(crate) async fn guard(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
     );
-    match if safe {
+    let origin = if safe {
         Ok(())
     } else {
         check(request.headers(), &config)
-    } {
+    };
+    match check_form(&request).and(origin) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }

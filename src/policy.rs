@@ -13,6 +13,9 @@ pub(crate) async fn access(
     user: Option<&User>,
     channel: &Channel,
 ) -> sqlx::Result<Option<Access>> {
+    if user.is_none() && *channel != Channel::global() {
+        return Ok(None);
+    }
     match channel.kind() {
         Kind::Presence(of) => presence(db, user, of).await,
         _ => direct(db, user, channel).await,

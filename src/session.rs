@@ -92,6 +92,15 @@ fn backend(error: impl std::fmt::Display) -> Error {
     Error::Backend(error.to_string())
 }
 
+/// A session that cannot be read or written now. Logged, because the layer above keeps no cause.
+pub(crate) fn unavailable(error: tower_sessions::session::Error) -> crate::error::Error {
+    tracing::warn!(%error, "a session could not be read or written");
+    crate::error::Error::Unavailable {
+        detail: "Sessions cannot be looked up now.",
+        retry_after: 1,
+    }
+}
+
 fn encode(record: &Record) -> Result<String> {
     serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))
 }

@@ -8,7 +8,7 @@ use crate::config::{Config, LogFormat};
 
 /// Starts logging, to standard error.
 pub fn start(config: &Config) {
-    let filter = EnvFilter::try_new(&config.rust_log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(filter(config)).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr);
@@ -24,4 +24,12 @@ pub fn start(config: &Config) {
     } else {
         logs.json().flatten_event(true).init();
     }
+}
+
+/// What is logged. The session library warns of every cookie that is none of ours: anybody could fill a disk with that.
+fn filter(config: &Config) -> String {
+    format!(
+        "tower_sessions=error,tower_sessions_core=error,{}",
+        config.rust_log
+    )
 }

@@ -36,7 +36,7 @@ pub struct Program {
 /// What the program can do.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Verb {
-    /// Run the server.
+    /// Run the server; so does no command at all.
     Serve,
     /// Run it with demo people and data that are gone afterwards, on this machine only.
     Dev,
@@ -104,6 +104,7 @@ pub struct Config {
         long,
         global = true,
         default_value = "127.0.0.1:3000",
+        value_parser = value::address,
         value_name = "ADDRESS:PORT"
     )]
     pub listen: SocketAddr,
@@ -124,10 +125,10 @@ pub struct Config {
     /// Further origins whose pages may use this server, separated by commas.
     #[arg(long, global = true, value_parser = value::origin, value_delimiter = ',', value_name = "ORIGINS")]
     pub allowed_origins: Vec<Origin>,
-    /// The key that back ends publish with; at least 32 bytes.
+    /// The key that back ends publish with; at least 32 bytes. Without effect in this version.
     #[arg(long, global = true, value_parser = value::secret, value_name = "KEY")]
     pub api_key: Option<Secret>,
-    /// The secret that client tokens are signed with; at least 32 bytes.
+    /// The secret that client tokens are signed with; at least 32 bytes. Without effect in this version.
     #[arg(long, global = true, value_parser = value::secret, value_name = "SECRET")]
     pub token_secret: Option<Secret>,
     /// Whether people may make accounts for themselves; open in dev.
@@ -139,7 +140,7 @@ pub struct Config {
     /// How long a client may take to answer a ping, or to take what is sent to it.
     #[arg(long, global = true, default_value = "10s", value_parser = value::duration, value_name = "DURATION")]
     pub ping_timeout: Duration,
-    /// How long somebody who dropped out is still said to be there.
+    /// How long somebody who dropped out is still said to be there. Without effect in this version.
     #[arg(long, global = true, default_value = "10s", value_parser = value::duration, value_name = "DURATION")]
     pub presence_grace: Duration,
     /// The largest message from a client, in bytes.
@@ -184,7 +185,7 @@ pub struct Config {
     /// What is logged: error, warn, info, debug or trace, also by module.
     #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
     pub rust_log: String,
-    /// Redis, to make several servers one.
+    /// Redis, to make several servers one. Refused in this version.
     #[arg(long, global = true, value_name = "URL")]
     pub redis_url: Option<String>,
     /// In dev, pages of every local port may use the server.

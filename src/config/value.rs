@@ -1,6 +1,7 @@
 //! Values of settings: what people write, and what it means.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Something that must not be seen: it is left out of every output.
@@ -82,6 +83,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err("is longer than ten years".into());
     }
     Ok(Duration::from_millis(millis))
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "is not an IP address and a port (names such as localhost are not looked up)".into()
+    })
 }
 
 pub(super) fn positive(text: &str) -> Result<usize, String> {

@@ -37,7 +37,7 @@ pub(super) async fn register(
     Body(login): Body<Login>,
 ) -> Result<Response, Error> {
     if app.config().registration == Registration::Closed
-        && !caller.is_some_and(|caller| caller.user.admin)
+        && !caller.as_ref().is_some_and(|caller| caller.user.admin)
     {
         return Err(Error::forbidden(
             "Registration is closed; an administrator makes accounts.",
@@ -51,8 +51,10 @@ pub(super) async fn register(
     users::insert(tx.db(), &user, &password_hash, OffsetDateTime::now_utc())
         .await
         .map_err(name_taken)?;
+    // Who registers is told of as the new user; who is registered by an administrator, as by that.
+    let caller = caller.unwrap_or_else(|| Caller::new(user.clone()));
     let notify = record::new(
-        &Caller::new(user.clone()),
+        &caller,
         record::Kind::User,
         &shown(&user),
         vec![Channel::user(&user.id)],
@@ -77,7 +79,7 @@ pub(super) async fn login(
     let known = users::credentials(&mut *app.store().read().await?, &login.username).await?;
     let (id, hash) = known.map(|known| (known.id, known.password_hash)).unzip();
     // An unknown user is checked too, against nothing: what there is must not show in the time it takes.
-    if !app.passwords().verify(login.password, hash).await? {
+    if !app.passwords().verify(login.password, hash.clone()).await? {
         return Err(Error::Unauthorized("Wrong username or password."));
     }
     let id = id.ok_or(Error::Unauthorized("Wrong username or password."))?;
@@ -85,21 +87,24 @@ pub(super) async fn login(
     let user = user.ok_or(Error::Unauthorized("Wrong username or password."))?;
     app.attempts().succeeded(&login.username, address);
     // A new id for a new login: nobody can have planted it, and what was logged in before is so no more.
-    let broken = |error: tower_sessions::session::Error| Error::Internal(error.into());
-    session.cycle_id().await.map_err(broken)?;
+    session.cycle_id().await.map_err(session::unavailable)?;
     session
         .insert(session::USER, user.id.as_str())
         .await
-        .map_err(broken)?;
+        .map_err(session::unavailable)?;
+    session.save().await.map_err(session::unavailable)?;
+    // A password that was changed since it was looked at has ended all sessions but this one.
+    let now = users::password_hash(&mut *app.store().read().await?, &user.id).await?;
+    if now != hash {
+        session.flush().await.map_err(session::unavailable)?;
+        return Err(Error::Unauthorized("Wrong username or password."));
+    }
     Ok(Json(shown(&user)))
 }
 
 /// `POST /auth/logout`: ends this session, and closes its sockets.
 pub(super) async fn logout(session: Session) -> Result<StatusCode, Error> {
-    session
-        .flush()
-        .await
-        .map_err(|error| Error::Internal(error.into()))?;
+    session.flush().await.map_err(session::unavailable)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

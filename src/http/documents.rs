@@ -92,8 +92,7 @@ pub(super) async fn list(
     let limit = paging.limit()?;
     let mut db = app.store().read().await?;
     readable(&mut db, &caller.user, &of.root_id).await?;
-    let rows = documents::list(&mut db, &of.root_id, &paging.after, limit as i64 + 1).await?;
-    let page = Page::new(rows, limit, |document| document.id.clone());
+    let page = documents::list(&mut db, &of.root_id, &paging.after, limit).await?;
     let items: Result<_, _> = page.items.iter().map(Shown::new).collect();
     Ok(Json(Page {
         items: items?,

@@ -28,6 +28,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await;
         let bytes =
             bytes.map_err(|_| Error::invalid("invalid-body", "The body did not arrive whole."))?;
+        // An array would do for serde, its items taken for the fields in their order.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Error::field("(body)", "expected a JSON object"));
+        }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value =
             serde_path_to_error::deserialize(&mut json).map_err(|error| wrong_field(&error))?;

@@ -17,7 +17,8 @@ use crate::notify::{Notify, Tx};
 use crate::policy;
 use crate::realtime::{Channel, User};
 use crate::store::groups::{self, Group};
-use crate::store::{Db, Page, new_id, users};
+use crate::store::users::{self, user_id};
+use crate::store::{Db, Page, new_id};
 
 /// Members that are shown with a group.
 const SHOWN_MEMBERS: i64 = 1_000;
@@ -108,10 +109,16 @@ pub(super) async fn remove(
     mut tx: Tx,
 ) -> Result<(StatusCode, Notify), Error> {
     managed(tx.db(), &caller.user, &id).await?;
+    // Members who are not there now hear of it later, when the group's channel is no more.
+    let members = groups::members(tx.db(), &id, SHOWN_MEMBERS).await?;
+    let mut to = vec![Channel::group(&id)];
+    for member in members {
+        to.push(Channel::user(&user_id(&member.id)?));
+    }
     let at = tx.position();
     let moves = policy::withdraw_group(tx.db(), at, &id).await?;
     tx.moves(moves);
-    let notify = record::deleted(&caller, Kind::Group, &id, vec![Channel::group(&id)]);
+    let notify = record::deleted(&caller, Kind::Group, &id, to);
     Ok((StatusCode::NO_CONTENT, notify))
 }
 
@@ -202,7 +209,7 @@ async fn keep_a_manager(
 }
 
 /// A group that the user may know of.
-async fn visible(db: &mut Db, user: &User, id: &str) -> Result<Group, Error> {
+pub(super) async fn visible(db: &mut Db, user: &User, id: &str) -> Result<Group, Error> {
     let group = groups::find(db, id).await?.ok_or(Error::NotFound)?;
     if user.admin || groups::membership(db, id, &user.id).await?.is_some() {
         Ok(group)

@@ -49,7 +49,11 @@ impl Roomcast {
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
             .merge(api)
-            .merge(self.identifying(streams()))
+            .merge(self.identifying(sockets()))
+            .merge(
+                self.identifying(streams())
+                    .layer(map_response(sse::refuse_softly)),
+            )
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed)
             .layer(SetResponseHeaderLayer::if_not_present(
@@ -139,9 +143,12 @@ fn api() -> Router<Roomcast> {
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
 }
 
+fn sockets() -> Router<Roomcast> {
+    Router::new().route("/ws", any(upgrade::upgrade))
+}
+
 fn streams() -> Router<Roomcast> {
     Router::new()
-        .route("/ws", any(upgrade::upgrade))
         .route("/sse/events", get(sse::channels))
         .route("/sse/events/{channel}", get(sse::channel))
 }

@@ -4,6 +4,7 @@ use ::http::StatusCode;
 use serde::Deserialize;
 
 use super::extract::{Body, Path};
+use super::groups::visible;
 use super::record::{self, Kind};
 use super::roots::readable;
 use crate::caller::Caller;
@@ -97,6 +98,10 @@ async fn give(
     access: Access,
 ) -> Result<(StatusCode, Notify), Error> {
     governed(tx.db(), &caller.user, id).await?;
+    if let Holder::Group(group) = holder {
+        // Nobody can be sure to name a group that they may not know of, or speak in it.
+        visible(tx.db(), &caller.user, group).await?;
+    }
     let (kind, holders) = concerned(tx.db(), holder).await?.ok_or(Error::NotFound)?;
     let is_new = permissions::find(tx.db(), id, holder).await?.is_none();
     let permission = permissions::put(tx.db(), new_id(), id, holder, access).await?;

@@ -140,15 +140,15 @@ async fn confirm(
     address: Option<IpAddr>,
     current: Option<String>,
 ) -> Result<(), Error> {
-    let name = &caller.user.name;
+    let id = &caller.user.id;
     let current = current
         .ok_or_else(|| Error::field("currentPassword", "expected the password up to now"))?;
-    app.attempts().begin(name, address)?;
-    let known = users::credentials(&mut *app.store().read().await?, name).await?;
-    let hash = known.map(|known| known.password_hash);
+    // By the id, which stays: a new name is no new beginning.
+    app.attempts().begin(id.as_str(), address)?;
+    let hash = users::password_hash(&mut *app.store().read().await?, id).await?;
     if !app.passwords().verify(current, hash).await? {
         return Err(Error::forbidden("The current password is wrong."));
     }
-    app.attempts().succeeded(name, address);
+    app.attempts().succeeded(id.as_str(), address);
     Ok(())
 }

@@ -6,6 +6,8 @@ use futures_util::TryStreamExt;
 use sqlx::{QueryBuilder, Row};
 
 use super::Log;
+use super::turn::of_owner;
+use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Membership;
 use crate::realtime::{Channel, Cursor, Data, Event, Origin, SocketId, UserId};
@@ -94,7 +96,7 @@ impl Log {
         if page.at > after && !channels.is_empty() {
             let memberships: HashMap<&Channel, &Membership> =
                 channels.iter().map(|(name, how)| (name, how)).collect();
-            let mut query = select(channels, after, page.at);
+            let mut query = select(channels, user, after, page.at);
             let mut rows = query.build().persistent(false).fetch(&self.0.readers);
             let (mut last, mut bytes) = (after, 0);
             while let Some(row) = rows.try_next().await? {
@@ -133,6 +135,7 @@ impl Log {
 
 fn select(
     channels: &[(Channel, Membership)],
+    user: Option<&UserId>,
     after: Position,
     upto: Position,
 ) -> QueryBuilder<sqlx::Sqlite> {
@@ -147,7 +150,11 @@ fn select(
     query.push(" and c.channel in (");
     let mut names = query.separated(", ");
     for (channel, _) in channels {
-        names.push_bind(channel.as_str().to_owned());
+        let stored = match (channel.kind(), user) {
+            (Kind::Socket(_), Some(user)) => of_owner(channel, user),
+            _ => channel.to_string(),
+        };
+        names.push_bind(stored);
     }
     query.push(") order by c.position");
     query

@@ -53,7 +53,13 @@ async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
         .collect();
     let mut turn = log.begin().await?;
     for channel in channels {
-        sqlx::query("delete from event_channels where channel = $1 and position <= $2")
+        // A socket's channel may stand there with its owner behind it.
+        let statement = if channel.starts_with("socket:") {
+            "delete from event_channels where channel >= $1 and channel < $1 || '!' and position <= $2"
+        } else {
+            "delete from event_channels where channel = $1 and position <= $2"
+        };
+        sqlx::query(statement)
             .bind(channel)
             .bind(last)
             .execute(turn.db())

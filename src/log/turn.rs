@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::head::Head;
+use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Move;
-use crate::realtime::{Cursor, Event, Registry};
+use crate::realtime::{Channel, Cursor, Event, Registry, SocketId, UserId};
 use crate::store::{Db, to_millis};
 
 /// How long a change waits for its turn.
@@ -136,8 +137,9 @@ impl Turn {
         let kept = tasks.spawn(async move {
             let (sender, committed) = oneshot::channel();
             let moves = std::mem::take(&mut self.moves);
+            let registry = Arc::clone(&self.writer.registry);
             let open = self.open_mut();
-            let events = open.end_turn(events).await?;
+            let events = open.end_turn(&registry, events).await?;
             open.pending.push(Pending {
                 events,
                 moves,
@@ -179,12 +181,18 @@ impl Open {
             self.begun = true;
         }
         self.unfinished = true;
-        self.db.execute("savepoint turn").await?;
+        // Two, so that the end finds out whether the database has rolled back by itself in between.
+        self.db.execute("savepoint turn; savepoint change").await?;
         Ok(())
     }
 
-    async fn end_turn(&mut self, events: Vec<Event>) -> sqlx::Result<Vec<Event>> {
-        let events = append(&mut self.db, self.appended, events).await?;
+    async fn end_turn(
+        &mut self,
+        registry: &Registry,
+        events: Vec<Event>,
+    ) -> sqlx::Result<Vec<Event>> {
+        self.db.execute("release change").await?;
+        let events = append(&mut self.db, registry, self.appended, events).await?;
         self.db.execute("release turn").await?;
         self.unfinished = false;
         self.appended += events.len() as u64;
@@ -299,7 +307,13 @@ impl Writer {
 }
 
 /// Inserts events behind the last position, and tells each where it stands.
-async fn append(db: &mut Db, last: Position, mut events: Vec<Event>) -> sqlx::Result<Vec<Event>> {
+async fn append(
+    db: &mut Db,
+    registry: &Registry,
+    last: Position,
+    mut events: Vec<Event>,
+) -> sqlx::Result<Vec<Event>> {
+    events.retain(|event| !event.channels.is_empty());
     if events.is_empty() {
         return Ok(events);
     }
@@ -342,7 +356,7 @@ async fn append(db: &mut Db, last: Position, mut events: Vec<Event>) -> sqlx::Re
             .map(move |channel| (channel, event.position))
     });
     channels.push_values(pairs, |mut row, (channel, position)| {
-        row.push_bind(channel.as_str().to_owned())
+        row.push_bind(stored(channel, registry))
             .push_bind(position.map(Position::cast_signed));
     });
     // The same channel named twice is the same as once.
@@ -352,4 +366,19 @@ async fn append(db: &mut Db, last: Position, mut events: Vec<Event>) -> sqlx::Re
         .execute(&mut *db)
         .await?;
     Ok(events)
+}
+
+/// A channel as it is looked up later. A socket's belongs to whoever holds the id now, because an id is no credential:
+/// nobody else reads there what was meant for them.
+fn stored(channel: &Channel, registry: &Registry) -> String {
+    let Kind::Socket(id) = channel.kind() else {
+        return channel.to_string();
+    };
+    let owner = SocketId::parse(id).and_then(|socket| registry.socket_owner(socket));
+    owner.map_or_else(|| channel.to_string(), |owner| of_owner(channel, &owner))
+}
+
+/// How a socket's channel is stored for its owner. No channel is called so.
+pub(super) fn of_owner(channel: &Channel, owner: &UserId) -> String {
+    format!("{channel} {owner}")
 }

@@ -19,6 +19,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
@@ -41,6 +42,8 @@ const SOCKET_ID: [HeaderName; 2] = [
     HeaderName::from_static("x-metadata-socketid"),
 ];
 
+/// The largest body of somebody who is not logged in, in bytes.
+const MAX_ANONYMOUS_BYTES: usize = 16 * 1024;
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long a mutating handler may take once its body is there.
@@ -161,7 +164,14 @@ pub(crate) async fn notify(
             response
         };
     }
-    let request = match read_body(request, notifier.max_body_bytes).await {
+    // Somebody who is not logged in has little to say, and nobody to hold to account for holding memory.
+    let known = request.extensions().get::<Caller>().is_some();
+    let max_bytes = if known {
+        notifier.max_body_bytes
+    } else {
+        MAX_ANONYMOUS_BYTES
+    };
+    let request = match read_body(request, max_bytes).await {
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
@@ -228,6 +238,10 @@ fn socket_id(headers: &HeaderMap) -> Option<SocketId> {
 
 async fn read_body(request: Request, max_bytes: usize) -> Result<Request, Error> {
     let (parts, body) = request.into_parts();
+    let too_large = || Error::TooLarge(format!("The body may have at most {max_bytes} bytes."));
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(too_large());
+    }
     let collecting = tokio::time::timeout(BODY_TIME, Limited::new(body, max_bytes).collect());
     match collecting.await {
         Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes.to_bytes()))),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use ::http::request::Parts;
 use axum::extract::FromRequestParts;
 
+use crate::caller::Caller;
 use crate::error::Error;
 use crate::log::{Log, Turn};
 
@@ -53,25 +54,39 @@ pub struct Tx {
 
 /// The transaction of a request before it has begun, as an argument of its handler.
 #[derive(Debug)]
-pub struct Begin(Slot);
+pub struct Begin {
+    slot: Slot,
+    caller: Option<Caller>,
+}
 
 impl Begin {
-    /// Waits for the transaction.
+    /// Waits for the transaction, and looks the caller up again in it: while a body came in and others had their
+    /// turns, a login may have ended, and a rank been lost.
     ///
     /// # Errors
-    /// When it does not come in time, or the request has one already.
+    /// When it does not come in time, the request has one already, or the caller is no longer who it was.
     pub async fn begin(self) -> Result<Tx, Error> {
-        let slot = self.0;
+        let Self { slot, caller } = self;
         let state = std::mem::replace(&mut *slot.state.lock().unwrap(), State::Taken);
         let turn = match state {
             State::Returned(turn) => turn,
             State::Untouched => slot.log.begin().await?,
             State::Taken => return Err(anyhow::anyhow!("a request has one Tx at a time").into()),
         };
-        Ok(Tx {
+        let mut tx = Tx {
             turn: Some(turn),
             slot,
-        })
+        };
+        if let Some(caller) = caller {
+            let now = caller.again(tx.db()).await?;
+            let now = now.ok_or(Error::Unauthorized("Your session has ended."))?;
+            if now.user != caller.user {
+                return Err(Error::forbidden(
+                    "You have been changed meanwhile; ask again.",
+                ));
+            }
+        }
+        Ok(tx)
     }
 }
 
@@ -82,7 +97,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Begin {
         let slot = parts.extensions.get::<Slot>().cloned();
         let outside =
             || anyhow::anyhow!("a handler with a Tx is not inside the notification layer");
-        Ok(Self(slot.ok_or_else(outside)?))
+        let caller = parts.extensions.get::<Caller>().cloned();
+        Ok(Self {
+            slot: slot.ok_or_else(outside)?,
+            caller,
+        })
     }
 }
 

@@ -51,8 +51,7 @@ impl fmt::Debug for SessionKey {
 pub struct ConnectionId(pub(super) u64);
 
 impl ConnectionId {
-    /// Milliseconds to wait before coming back: between 1 and 5 seconds and different for each connection, so that
-    /// a restart is no stampede.
+    /// Milliseconds to wait before coming back: spread over 1 to 5 seconds, so that a restart is no stampede.
     pub fn retry(self) -> u64 {
         // Multiplying by an odd constant spreads neighbouring numbers over the whole range (Fibonacci hashing).
         1_000 + (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % 4_000

@@ -12,9 +12,6 @@ use super::cursor::Position;
 use super::data::Data;
 use super::user::UserId;
 
-/// The most channels that one event may be published to.
-pub const MAX_CHANNELS: usize = 1_000;
-
 /// Names that the server's own frames use over SSE, or that a browser would mistake for its own.
 const RESERVED: [&str; 8] = [
     "welcome",
@@ -53,7 +50,7 @@ pub enum InvalidEventName {
     )]
     Grammar,
     /// One of the protocol's own words.
-    #[error("that event name is reserved for the server")]
+    #[error("an event name that is reserved for the server")]
     Reserved,
 }
 

@@ -53,8 +53,10 @@ impl Outbox {
         if queue.closed.is_some() {
             return;
         }
+        // A frame that is larger than the bound itself passes where nothing waits: its reader is not slow.
+        let alone = queue.bytes == 0;
         queue.bytes += frame.json().len() + FRAME_OVERHEAD;
-        if queue.bytes > self.max_bytes {
+        if queue.bytes > self.max_bytes && !alone {
             // Nobody will read it any more; the client gets it all again from its cursor.
             *queue = Queue {
                 closed: Some(Close::SlowConsumer),

@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "cannot listen on {address}: the port is taken\n  try       ROOMCAST_LISTEN={}:{} roomcast serve, or port 0 for a free one",
+            "cannot listen on {address}: the port is taken\n  try       ROOMCAST_LISTEN={}:{}, or port 0 for a free one",
             address.ip(),
             address.port().checked_add(1).unwrap_or(3000),
         ),

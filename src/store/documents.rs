@@ -1,9 +1,13 @@
 //! Documents.
 
+use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
-use super::{Db, from_millis, to_millis};
+use super::{Db, Page, from_millis, to_millis};
 use crate::realtime::Data;
+
+/// Data on one page, in bytes, but for the last document's.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A document.
 #[derive(Debug, Clone)]
@@ -74,23 +78,31 @@ pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<Document>
     Ok(columns.map(document))
 }
 
-/// Documents of a root with ids after the given one, in order of their ids.
+/// Documents of a root with ids after the given one, in order of their ids; fewer than `limit` where they are large.
 pub(crate) async fn list(
     db: &mut Db,
     root_id: &str,
     after: &str,
-    limit: i64,
-) -> sqlx::Result<Vec<Document>> {
-    let columns: Vec<Columns> = sqlx::query_as(
+    limit: usize,
+) -> sqlx::Result<Page<Document>> {
+    let mut rows = sqlx::query_as::<_, Columns>(
         "select id, root_id, parent_id, type, data, version, created_at, updated_at from documents
-         where root_id = $1 and id > $2 order by id limit $3",
+         where root_id = $1 and id > $2 order by id",
     )
     .bind(root_id)
     .bind(after)
-    .bind(limit)
-    .fetch_all(db)
-    .await?;
-    Ok(columns.into_iter().map(document).collect())
+    .fetch(db);
+    let (mut items, mut bytes) = (Vec::<Document>::new(), 0);
+    while let Some(columns) = rows.try_next().await? {
+        if items.len() >= limit || bytes >= MAX_PAGE_BYTES {
+            let next = items.last().map(|document| document.id.clone());
+            return Ok(Page { items, next });
+        }
+        let document = document(columns);
+        bytes += document.data.as_str().len();
+        items.push(document);
+    }
+    Ok(Page { items, next: None })
 }
 
 /// Stores changed data, and the version and time that go with it.

@@ -68,7 +68,7 @@ pub enum OpenError {
     #[error("another roomcast is running on the database {}", .0.display())]
     InUse(PathBuf),
     /// The schema could not be brought up to date.
-    #[error("the database {} could not be brought up to date: {source}", path.display())]
+    #[error("the database {} could not be brought up to date", path.display())]
     Migrate {
         /// Where.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum OpenError {
         source: MigrateError,
     },
     /// It could not be opened or read.
-    #[error("the database {} cannot be used: {source}", path.display())]
+    #[error("the database {} cannot be used", path.display())]
     Database {
         /// Where.
         path: PathBuf,
@@ -84,7 +84,7 @@ pub enum OpenError {
         source: sqlx::Error,
     },
     /// The file beside it could not be used.
-    #[error("the file {} cannot be used: {source}", path.display())]
+    #[error("the file {} cannot be used", path.display())]
     File {
         /// Where.
         path: PathBuf,
@@ -150,6 +150,54 @@ impl Store {
     /// A second pool that only reads, for work that must not hold up requests, and that may wait longer.
     pub(crate) fn another_pool(&self, connections: u32, patience: Duration) -> SqlitePool {
         Self::pool(&self.options, connections, patience)
+    }
+
+    /// Whether a database could be opened. It is not made or changed: a server may be running on it, of an older version.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn check(url: &str) -> Result<(), OpenError> {
+        let options = parse_url(url)?;
+        let path = options.get_filename().to_path_buf();
+        if !path.exists() {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            return match std::fs::metadata(folder) {
+                Ok(_) => Ok(()),
+                Err(source) => Err(OpenError::File { path, source }),
+            };
+        }
+        let failed = |source| OpenError::Database {
+            path: path.clone(),
+            source,
+        };
+        let mut db = Db::connect_with(&options.read_only(true))
+            .await
+            .map_err(failed)?;
+        let known: Option<i64> =
+            sqlx::query_scalar("select 1 from sqlite_master where name = '_sqlx_migrations'")
+                .fetch_optional(&mut db)
+                .await
+                .map_err(failed)?;
+        if known.is_some() {
+            let latest = MIGRATIONS
+                .iter()
+                .map(|migration| migration.version)
+                .max()
+                .unwrap_or(0);
+            let newer: Option<i64> =
+                sqlx::query_scalar("select max(version) from _sqlx_migrations where version > $1")
+                    .bind(latest)
+                    .fetch_one(&mut db)
+                    .await
+                    .map_err(failed)?;
+            if let Some(version) = newer {
+                return Err(OpenError::Newer { path, version });
+            }
+        }
+        db.close().await.map_err(failed)
     }
 
     /// A connection to read with.

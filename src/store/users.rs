@@ -81,6 +81,14 @@ pub(crate) async fn credentials(db: &mut Db, username: &str) -> sqlx::Result<Opt
         .transpose()
 }
 
+/// What to check a user's password against.
+pub(crate) async fn password_hash(db: &mut Db, id: &UserId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("select password_hash from users where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(db)
+        .await
+}
+
 /// Users with ids after the given one, in order of their ids.
 pub(crate) async fn list(db: &mut Db, after: &str, limit: i64) -> sqlx::Result<Vec<User>> {
     let columns: Vec<Columns> =

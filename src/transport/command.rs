@@ -198,7 +198,7 @@ async fn enter(
         )
     };
     for _ in 0..ATTEMPTS {
-        let access_version = app.registry().access_version();
+        let access_version = app.registry().access_version(connection.user_id());
         let mut db = app.store().read().await.map_err(unavailable)?;
         let access = policy::access(&mut db, connection.user.as_ref(), channel)
             .await

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::http::request::Parts;
-use ::http::{HeaderMap, header};
+use ::http::{HeaderMap, HeaderValue, header};
 use axum::extract::{FromRequestParts, Query};
 
 use super::feed::Feed;
@@ -74,6 +74,8 @@ impl Ask {
                     return Err(Error::invalid("too-many-channels", detail));
                 }
             }
+            // Nothing is what a client without a cursor fills in.
+            "cursor" | "lastEventId" if value.is_empty() => {}
             "cursor" | "lastEventId" => {
                 let cursor = value.parse().map_err(|error| {
                     Error::invalid("invalid-cursor", format!("The cursor is {error}."))
@@ -111,7 +113,10 @@ impl FromRequestParts<Roomcast> for Ask {
         origin::check(&parts.headers, app.config())?;
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
-        let bearer = parts.headers.contains_key(header::AUTHORIZATION);
+        let bearer = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .is_some_and(is_bearer);
         if bearer || query.iter().any(|(name, _)| name == "token") {
             return Err(Error::Unauthorized(
                 "Tokens are not accepted by this version; log in for a session cookie.",
@@ -137,6 +142,12 @@ impl FromRequestParts<Roomcast> for Ask {
     }
 }
 
+/// Whether credentials are a token; others are for a proxy in between.
+fn is_bearer(credentials: &HeaderValue) -> bool {
+    let scheme = credentials.as_bytes().get(..7);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+}
+
 /// Lets a client in, into all that it asks for or nothing.
 pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> Result<Feed, Error> {
     let registry = app.registry();
@@ -148,7 +159,8 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
             });
         }
         // Rights are looked up first and used after; if somebody's change in between, it is done again.
-        let access_version = registry.access_version();
+        let user = ask.caller.as_ref().map(|caller| &caller.user.id);
+        let access_version = registry.access_version(user);
         let mut db = app.store().read().await?;
         let caller = match &ask.caller {
             Some(caller) => Some(

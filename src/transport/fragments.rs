@@ -37,6 +37,11 @@ impl<S> Fragments<S> {
         Self { stream, heads }
     }
 
+    /// The stream itself, for what is thrown away at the end.
+    pub(super) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Whether a message has had more fragments than it may.
     pub(super) fn too_many(&self) -> bool {
         self.heads.fragments > MAX_FRAGMENTS

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use ::http::{HeaderMap, HeaderValue, header};
+use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -42,19 +42,7 @@ pub(crate) async fn channels(
 async fn answer(app: &Roomcast, mut ask: Ask, headers: &HeaderMap) -> Result<Response, Error> {
     ask.last_event_id(headers);
     let data_only = ask.data_only;
-    let feed = match connect(app, ask, Transport::Sse).await {
-        Ok(feed) => feed,
-        // A browser's EventSource never comes back from another status than 200, so what passes is said in the stream.
-        Err(Error::RateLimited {
-            detail,
-            retry_after,
-        }) => return Ok(refusal(ErrorCode::RateLimited, detail, retry_after)),
-        Err(Error::Unavailable {
-            detail,
-            retry_after,
-        }) => return Ok(refusal(ErrorCode::Unavailable, detail, retry_after)),
-        Err(error) => return Err(error),
-    };
+    let feed = connect(app, ask, Transport::Sse).await?;
     // How soon to come back when the line breaks; a browser's own default is up to it.
     let retry = feed.connection().id.retry();
     let first = Bytes::from(format!("retry: {retry}\n"));
@@ -98,11 +86,26 @@ async fn next(feed: &mut Feed, first: Bytes, data_only: bool) -> (Bytes, bool) {
     }
 }
 
-fn refusal(code: ErrorCode, detail: &str, retry_after: u64) -> Response {
+/// The layer that says in a stream what passes: a browser's EventSource never comes back from another status than 200.
+pub(crate) async fn refuse_softly(response: Response) -> Response {
+    let (code, message) = match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => (
+            ErrorCode::RateLimited,
+            "That is more than you may have. Come back later.",
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => (
+            ErrorCode::Unavailable,
+            "The server cannot serve you now. Come back later.",
+        ),
+        _ => return response,
+    };
+    let seconds = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry = seconds.unwrap_or(5) * 1_000;
     event_stream(Body::from(
-        Frame::refusal(code, detail, retry_after * 1_000)
-            .sse()
-            .clone(),
+        Frame::refusal(code, message, retry).sse().clone(),
     ))
 }
 

@@ -32,8 +32,8 @@ use crate::server::Deadline;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// What waits together is written together, up to this much at once.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// The largest frame of ours is the answer to a join, of 1 MiB; without a bound one client's pings take all memory.
-const MAX_WRITE_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+/// The largest frame of ours is an event with a body of 2 MiB; without a bound one client's pings take all memory.
+const MAX_WRITE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// How long a client may take to answer our close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// What is read and thrown away after the end, so that the client reads our close before it hears of a reset.
@@ -142,7 +142,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             self.socket.flush().await
         };
         // Fails when the client has taken nothing for too long: what we had to say is not read either.
-        sending.await.map_err(|_: Error| End::Gone)
+        sending.await.map_err(|error: Error| match error {
+            Error::WriteBufferFull(_) => {
+                tracing::error!("a frame is larger than any client could be sent");
+                End::Close(Close::Internal)
+            }
+            _ => End::Gone,
+        })
     }
 
     async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
@@ -230,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 self.socket.feed(text(frame)).await?;
             }
             self.socket.send(Message::Close(Some(reason))).await?;
-            let stream = self.socket.get_mut();
+            let stream = self.socket.get_mut().stream_mut();
             stream.shutdown().await?;
             discard(stream).await
         };

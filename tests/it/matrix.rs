@@ -134,7 +134,7 @@ const ROUTES: [(&str, &str, &str, [u16; 6]); 62] = [
     ("PUT", "/document-roots/{missing}/permissions/users/{own}", r#"{"access":"read"}"#, [401, 404, 404, 404, 404, 404]),
     ("DELETE", "/document-roots/{root}/permissions/users/{reader}", "-", [401, 404, 403, 204, 403, 204]),
     ("DELETE", "/document-roots/{root}/permissions/users/{stranger}", "-", [401, 404, 403, 404, 403, 404]),
-    ("PUT", "/document-roots/{root}/permissions/groups/{group}", r#"{"access":"write"}"#, [401, 404, 403, 204, 403, 204]),
+    ("PUT", "/document-roots/{root}/permissions/groups/{group}", r#"{"access":"write"}"#, [401, 404, 403, 404, 403, 204]),
     ("PUT", "/document-roots/{root}/permissions/groups/{malformed}", r#"{"access":"write"}"#, [401, 404, 403, 404, 403, 404]),
     ("DELETE", "/document-roots/{root}/permissions/groups/{group}", "-", [401, 404, 403, 204, 403, 204]),
     ("DELETE", "/document-roots/{root}/permissions/groups/{missing}", "-", [401, 404, 403, 404, 403, 404]),

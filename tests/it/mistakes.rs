@@ -280,7 +280,7 @@ async fn who_sends_too_much_is_told_and_for_long_put_out() {
     let app = TestApp::start_with(|config| config.messages_per_second = 5).await;
     let ada = app.person("ada").await;
     let mut ws = ada.ws("").await;
-    for n in 1..=100 {
+    for n in 1..=700 {
         ws.send(json!({ "type": "ping", "id": n })).await;
     }
     let (mut answered, mut over) = (0, Vec::new());

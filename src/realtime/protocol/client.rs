@@ -187,7 +187,7 @@ impl Fields<'_> {
         })?;
         let name: EventName = string("event", raw)?
             .parse()
-            .map_err(|error| (ErrorCode::InvalidEvent, format!("\"event\": {error}")))?;
+            .map_err(|error| (ErrorCode::InvalidEvent, format!("\"event\" is {error}")))?;
         if name.is_server_only() {
             return Err((
                 ErrorCode::InvalidEvent,

@@ -8,6 +8,7 @@
 
 mod moves;
 mod publish;
+mod versions;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use moves::Move;
+use versions::Versions;
 
 use super::channel::Channel;
 use super::close::Close;
@@ -59,8 +61,7 @@ struct State {
     addresses: HashMap<IpAddr, usize>,
     /// The last kept event that was delivered.
     position: Position,
-    /// Counts moves: rights that were looked up before one may no longer be so.
-    access_version: u64,
+    versions: Versions,
     next_id: u64,
 }
 
@@ -136,7 +137,7 @@ impl Registry {
             sockets: HashMap::new(),
             addresses: HashMap::new(),
             position,
-            access_version: 0,
+            versions: Versions::default(),
             next_id: 1,
         };
         Self {
@@ -159,9 +160,16 @@ impl Registry {
         }
     }
 
-    /// To be read before rights are looked up, and handed over with what was found.
-    pub fn access_version(&self) -> u64 {
-        self.state.lock().unwrap().access_version
+    /// To be read before somebody's rights are looked up, and handed over with what was found.
+    pub fn access_version(&self, user: Option<&UserId>) -> u64 {
+        self.state.lock().unwrap().versions.of(user)
+    }
+
+    /// Whose connection `socket:{id}` reaches now.
+    pub(crate) fn socket_owner(&self, socket: SocketId) -> Option<UserId> {
+        let state = self.state.lock().unwrap();
+        let entry = state.connections.get(state.sockets.get(&socket)?)?;
+        entry.connection.user_id().cloned()
     }
 
     /// How many connections there are, and in how many rooms.
@@ -178,14 +186,16 @@ impl Registry {
     pub fn connect(self: &Arc<Self>, arrival: Arrival) -> Result<(Handle, Position), Refusal> {
         let mut guard = self.state.lock().unwrap();
         let state = &mut *guard;
-        if state.access_version != arrival.access_version {
+        let user = arrival.user.as_ref().map(|user| &user.id);
+        if state.versions.of(user) != arrival.access_version {
             return Err(Refusal::Stale);
         }
         state.check_limits(&self.limits, &arrival)?;
         let id = ConnectionId(state.next_id);
         state.next_id += 1;
         let socket = arrival.socket.unwrap_or_else(SocketId::random);
-        let live = arrival.resume.is_none_or(|from| from >= state.position);
+        // One that resumes reads the log first, however little of it, and goes live by `catch_up` alone.
+        let live = arrival.resume.is_none();
         let connection = Arc::new(Connection {
             id,
             socket,
@@ -195,11 +205,14 @@ impl Registry {
             outbox: Outbox::new(self.limits.outbox_bytes),
             live: AtomicBool::new(live),
         });
-        if let Some(older) = state.same_socket(&connection) {
+        let older = state.same_socket(&connection);
+        for older in &older {
             older.outbox.close(Close::Replaced);
-            state.sockets.insert(socket, id);
-        } else {
+        }
+        if older.is_empty() {
             state.sockets.entry(socket).or_insert(id);
+        } else {
+            state.sockets.insert(socket, id);
         }
         if let Some(address) = arrival.address {
             *state.addresses.entry(address).or_default() += 1;
@@ -239,7 +252,7 @@ impl Registry {
     ) -> Result<Cursor, Refusal> {
         let mut guard = self.state.lock().unwrap();
         let state = &mut *guard;
-        if state.access_version != access_version {
+        if state.versions.of(connection.user_id()) != access_version {
             return Err(Refusal::Stale);
         }
         if let Some(entry) = state.connections.get_mut(&connection.id) {
@@ -400,11 +413,15 @@ impl State {
         members.filter(move |connection| connection.user_id() == Some(user))
     }
 
-    /// The user's connection that still holds the same socket id.
-    fn same_socket(&self, connection: &Connection) -> Option<Arc<Connection>> {
-        self.own(connection.user_id()?)
-            .find(|other| other.socket == connection.socket)
+    /// The user's connections that still hold the same socket id: one, and perhaps others that were closed and linger.
+    fn same_socket(&self, connection: &Connection) -> Vec<Arc<Connection>> {
+        let Some(user) = connection.user_id() else {
+            return Vec::new();
+        };
+        let own = self.own(user);
+        own.filter(|other| other.socket == connection.socket)
             .cloned()
+            .collect()
     }
 
     fn enter(&mut self, channel: &Channel, connection: &Arc<Connection>) {

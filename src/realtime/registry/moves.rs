@@ -26,7 +26,7 @@ pub enum Move {
         /// What is left; administrators keep all.
         access: Option<Access>,
     },
-    /// The channel is no more: everybody is out, after they have heard of it.
+    /// The channel is no more: everybody is out, after those who are live have heard of it.
     Dissolve {
         /// Which.
         channel: Channel,
@@ -45,11 +45,24 @@ pub enum Move {
     },
 }
 
+impl Move {
+    /// Whose rights change; nobody in particular's where a channel goes.
+    fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Enter { user, .. }
+            | Self::Change { user, .. }
+            | Self::EndSession { user, .. }
+            | Self::Restart { user } => Some(user),
+            Self::Dissolve { .. } => None,
+        }
+    }
+}
+
 impl State {
     /// What holds before the change's own events are delivered.
     pub(super) fn before(&mut self, change: &Move) {
         // Whatever was looked up before this, and is not applied yet, has to be looked up again.
-        self.access_version += 1;
+        self.versions.count(change.user());
         match change {
             Move::Enter {
                 user,

@@ -17,7 +17,7 @@ impl Registry {
 
     /// Delivers what one change has put into the log, and follows it: who lost access is out before, and who is new is
     /// in before. The caller calls this in the order of the log.
-    pub fn commit(&self, events: &[Event], moves: &[Move]) {
+    pub(crate) fn commit(&self, events: &[Event], moves: &[Move]) {
         let mut state = self.state.lock().unwrap();
         for change in moves {
             state.before(change);

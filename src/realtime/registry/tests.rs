@@ -32,6 +32,7 @@ fn channel(name: &str) -> Channel {
 
 fn arrival(registry: &Registry, id: &str) -> Arrival {
     let user = user(id);
+    let access_version = registry.access_version(Some(&user.id));
     let own = Channel::user(&user.id);
     let automatic = |channel| (channel, Membership::automatic(Access::Read));
     Arrival {
@@ -41,7 +42,7 @@ fn arrival(registry: &Registry, id: &str) -> Arrival {
         transport: Transport::WebSocket,
         address: None,
         channels: vec![automatic(Channel::global()), automatic(own)],
-        access_version: registry.access_version(),
+        access_version,
         resume: None,
     }
 }
@@ -51,7 +52,7 @@ fn connect(registry: &Arc<Registry>, id: &str) -> Handle {
 }
 
 fn join(registry: &Registry, handle: &Handle, name: &str) {
-    let version = registry.access_version();
+    let version = registry.access_version(handle.connection().user_id());
     registry
         .join(handle.connection(), &channel(name), Access::Write, version)
         .unwrap();
@@ -200,11 +201,12 @@ fn a_dissolved_channel_is_told_and_then_empty() {
 fn rights_that_were_looked_up_before_a_move_are_stale() {
     let registry = registry();
     let ada = connect(&registry, "ada");
-    let (late, version) = (arrival(&registry, "bob"), registry.access_version());
+    let late = arrival(&registry, "ada");
+    let version = registry.access_version(ada.connection().user_id());
     registry.commit(
         &[],
         &[Move::Change {
-            user: user("eve").id,
+            user: user("ada").id,
             channel: channel("group:1"),
             access: None,
         }],
@@ -292,7 +294,7 @@ fn limits_refuse_and_come_free_again() {
     for name in ["a:1", "a:2", "a:3", "a:1"] {
         join(&registry, &first, name);
     }
-    let version = registry.access_version();
+    let version = registry.access_version(first.connection().user_id());
     assert_eq!(
         registry.join(first.connection(), &channel("a:4"), Access::Read, version),
         Err(Refusal::TooManyChannels)
@@ -335,4 +337,34 @@ fn nothing_is_left_when_all_have_gone() {
     let state = registry.state.lock().unwrap();
     assert!(state.rooms.is_empty() && state.connections.is_empty());
     assert!(state.sockets.is_empty() && state.addresses.is_empty());
+}
+
+#[test]
+fn one_that_resumes_from_the_very_end_gets_what_comes_next_once() {
+    let registry = registry();
+    let resumes = Arrival {
+        resume: Some(100),
+        ..arrival(&registry, "ada")
+    };
+    let (ada, _) = registry.connect(resumes).unwrap();
+    registry.commit(&[event(&["global"], Some(101))], &[]);
+    assert_eq!(registry.catch_up(ada.connection(), 100, 10), (101, true));
+    assert!(received(&ada).is_empty(), "it reads 101 in the log");
+}
+
+#[test]
+fn a_socket_id_is_taken_from_all_who_linger_with_it() {
+    let registry = registry();
+    let socket = Some(SocketId::random());
+    let again = || {
+        let arrival = Arrival {
+            socket,
+            ..arrival(&registry, "ada")
+        };
+        registry.connect(arrival).unwrap().0
+    };
+    let (first, second, third) = (again(), again(), again());
+    assert_eq!(closed(&first), Some(Close::Replaced));
+    assert_eq!(closed(&second), Some(Close::Replaced));
+    assert_eq!(closed(&third), None);
 }

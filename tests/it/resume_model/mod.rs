@@ -285,6 +285,9 @@ impl Story {
             self.publish(event(last, vec![own], "deleted-record"));
         } else {
             let last = position(&self.people[1].put(&path, json!({})).await.is(204).cursor());
+            if bob && self.withdrawn > 0 {
+                self.withdrawn = last - 1;
+            }
             if bob && self.observers[0].connected {
                 self.observers[0].channels.push(group.clone());
             }

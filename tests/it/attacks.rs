@@ -1,0 +1,149 @@
+//! What was tried against the server and once worked: it must not again.
+
+use reqwest::Method;
+use roomcast::config::Guests;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Person, Raw, TestApp, Way, WsClient};
+
+/// A request whose head has arrived, and whose body has not.
+struct Held {
+    raw: Raw,
+    rest: Vec<u8>,
+}
+
+impl Held {
+    async fn request(person: &Person, method: &str, path: &str, body: &Value) -> Self {
+        let mut raw = Raw::connect(person.address).await;
+        let (cookie, rest) = (
+            person.cookie.as_deref().unwrap(),
+            body.to_string().into_bytes(),
+        );
+        let head = format!(
+            "{method} /api/v1{path} HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nExpect: 100-continue\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            person.address,
+            rest.len()
+        );
+        raw.sends(head).await;
+        // The server asks for the body once it has found the caller and begins to read.
+        assert!(raw.head().await.starts_with("HTTP/1.1 100"));
+        Self { raw, rest }
+    }
+
+    /// Sends the rest, and gives the status.
+    async fn ends(mut self) -> String {
+        self.raw.sends(&self.rest).await;
+        self.raw.head().await[9..12].to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_late_finds_a_login_that_has_ended() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let held = Held::request(&ada, "POST", "/document-roots", &json!({ "name": "late" })).await;
+    ada.post("/auth/logout", json!({})).await.is(204);
+    assert_eq!(held.ends().await, "401");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_late_finds_a_rank_that_is_lost() {
+    let app = TestApp::start().await;
+    let (root, eve) = (
+        app.administrator("root").await,
+        app.administrator("eve").await,
+    );
+    let path = format!("/users/{}", eve.id);
+    let held = Held::request(&eve, "PATCH", &path, &json!({ "admin": true })).await;
+    root.patch(&path, json!({ "admin": false })).await.is(200);
+    assert_eq!(held.ends().await, "403");
+    assert_eq!(eve.get("/auth/me").await.json["admin"], json!(false));
+}
+
+#[tokio::test]
+async fn somebody_elses_socket_id_opens_nothing_of_the_past() {
+    let app = TestApp::start().await;
+    let (ada, eve) = (app.person("ada").await, app.person("eve").await);
+    let id = "0190a6d2-7e2a-4cc0-b1f5-3c1f0a9d4e11";
+    let own = ada.ws(&format!("socket={id}")).await;
+    let cursor = own.welcome["cursor"].as_str().unwrap().to_owned();
+    app.says(&format!("socket:{id}"), "secret", "1").await;
+    drop(own);
+    let query = format!("socket={id}&cursor={cursor}");
+    for way in Way::BOTH {
+        let mut thief = eve.listens(way, &query).await;
+        let stolen = thief.before(&app.marks().await).await;
+        assert!(
+            stolen.iter().all(|frame| frame["event"] != "secret"),
+            "{way:?}: {stolen:?}"
+        );
+    }
+    for way in Way::BOTH {
+        let mut back = ada.listens(way, &query).await;
+        assert_eq!(back.next_event().await["event"], "secret", "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_document_puts_nobody_out_of_the_room() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let root = ada.makes_root("large").await;
+    let channel = format!(
+        "channel={}",
+        Value::from(format!("document:{root}")).as_str().unwrap()
+    );
+    let (mut ws, mut sse) = (ada.ws(&channel).await, ada.sse(&channel).await);
+    let cursor = ws.welcome["cursor"].as_str().unwrap().to_owned();
+    let data = json!("x".repeat(2 * 1024 * 1024 - 200));
+    ada.makes_document(&root, data.clone()).await;
+    let arrived = |frame: Value| frame["data"]["record"]["data"] == data;
+    assert!(arrived(ws.next_event().await));
+    assert!(arrived(sse.next_event().await));
+    let mut back = ada.ws(&format!("{channel}&cursor={cursor}")).await;
+    assert!(arrived(back.next_event().await));
+}
+
+#[tokio::test]
+async fn guests_do_not_see_who_is_there() {
+    let app = TestApp::start_with(|config| config.guests = Guests::Global).await;
+    for way in Way::BOTH {
+        let refused = app
+            .nobody()
+            .is_refused(way, "channel=presence:global")
+            .await;
+        refused.is_problem(401, "unauthorized");
+    }
+    let mut guest: WsClient = app.nobody().ws("").await;
+    let answer = guest
+        .call(json!({ "type": "join", "channel": "presence:global" }))
+        .await;
+    assert_eq!(answer["code"], "unauthorized");
+}
+
+#[tokio::test]
+async fn who_is_not_logged_in_has_little_to_say() {
+    let app = TestApp::start().await;
+    let large = json!({ "username": "x".repeat(20_000), "password": "x" });
+    app.nobody()
+        .post("/auth/login", large)
+        .await
+        .is_problem(413, "too-large");
+    let claims = app.nobody().builder(Method::POST, "/api/v1/auth/logout");
+    let answer: Answer = Person::send(claims.body("x".repeat(20_000))).await;
+    answer.is_problem(413, "too-large");
+}
+
+#[tokio::test]
+async fn a_host_that_two_servers_could_read_in_two_ways_is_refused() {
+    let app = TestApp::start().await;
+    for head in [
+        "GET /api/v1/status HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET /api/v1/status HTTP/1.1\r\n\r\n",
+    ] {
+        let mut raw = Raw::connect(app.address).await;
+        raw.sends(head).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 400"), "{head}");
+    }
+}

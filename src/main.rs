@@ -15,6 +15,10 @@ use roomcast::store::Store;
 use roomcast::{Roomcast, accounts, dev, server, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Gives back the 19 MiB of each password hash, which glibc's would keep: measured with 120 logins at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code for a configuration that is refused (sysexits.h, `EX_CONFIG`).
 const EXIT_CONFIG: u8 = 78;
 

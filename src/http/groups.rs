@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::extract::{Body, Paging, Params, Path, check_name};
+use super::permissions::keep_a_writer;
 use super::record::{self, Kind};
 use crate::app::Roomcast;
 use crate::caller::Caller;
@@ -18,7 +19,7 @@ use crate::policy;
 use crate::realtime::{Channel, User};
 use crate::store::groups::{self, Group};
 use crate::store::users::{self, user_id};
-use crate::store::{Db, Page, new_id};
+use crate::store::{Db, Page, access, new_id};
 
 /// Members that are shown with a group.
 const SHOWN_MEMBERS: i64 = 1_000;
@@ -115,9 +116,13 @@ pub(super) async fn remove(
     for member in members {
         to.push(Channel::user(&user_id(&member.id)?));
     }
+    let roots = access::roots_of_group(tx.db(), &id).await?;
     let at = tx.position();
     let moves = policy::withdraw_group(tx.db(), at, &id).await?;
     tx.moves(moves);
+    for root in &roots {
+        keep_a_writer(tx.db(), root).await?;
+    }
     let notify = record::deleted(&caller, Kind::Group, &id, to);
     Ok((StatusCode::NO_CONTENT, notify))
 }
@@ -182,6 +187,9 @@ pub(super) async fn remove_member(
     let at = tx.position();
     let moves = policy::withdraw_membership(tx.db(), at, &id, &user.id).await?;
     tx.moves(moves);
+    for root in &access::roots_of_group(tx.db(), &id).await? {
+        keep_a_writer(tx.db(), root).await?;
+    }
     let shown = shown(tx.db(), &group).await?;
     let notify = record::changed(&caller, Kind::Group, &shown, vec![Channel::group(&id)]);
     // Who is out hears of that, but no more of who is in.

@@ -164,7 +164,7 @@ async fn concerned(db: &mut Db, holder: Holder<'_>) -> Result<Option<(Kind, Chan
 }
 
 /// A root that nobody can change any more would be lost to its people.
-async fn keep_a_writer(db: &mut Db, id: &str) -> Result<(), Error> {
+pub(super) async fn keep_a_writer(db: &mut Db, id: &str) -> Result<(), Error> {
     if permissions::has_writer(db, id).await? {
         return Ok(());
     }

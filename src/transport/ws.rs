@@ -113,6 +113,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         loop {
             // Commands wait until the past has been sent: their answers carry later cursors.
             let listening = self.pending.is_none() && !self.feed.is_replaying();
+            if !listening {
+                // An answer may be there already, and nobody looks.
+                self.pinged = false;
+            }
             let went_on = tokio::select! {
                 waiting = self.feed.next() => match waiting {
                     Waiting::Frames(frames) => self.send(frames).await,
@@ -123,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     self.pending = None;
                     Ok(())
                 }
-                () = &mut self.patience => self.ping(listening).await,
+                () = &mut self.patience, if listening => self.ping().await,
             };
             match went_on {
                 Ok(()) => {}
@@ -202,13 +206,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    /// Asks whether somebody is there, and gives up on who did not answer. While we do not listen ourselves nobody
-    /// can answer.
-    async fn ping(&mut self, listening: bool) -> Result<(), End> {
-        if self.pinged && listening {
+    /// Asks whether somebody is there, and gives up on who did not answer.
+    async fn ping(&mut self) -> Result<(), End> {
+        if self.pinged {
             return Err(End::Close(Close::PingTimeout));
         }
-        self.pinged = listening;
+        self.pinged = true;
         self.patience
             .as_mut()
             .reset(Instant::now() + self.ping_timeout);

@@ -377,6 +377,21 @@ async fn every_answer_says_where_in_the_log_it_stands() {
 }
 
 #[tokio::test]
+async fn a_group_that_alone_may_write_a_root_is_not_deleted() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.person("ada").await, app.person("bob").await);
+    let root = ada.makes_root("notes").await;
+    let group = bob.makes_group("writers").await;
+    bob.admits(&ada, &group).await;
+    ada.lets_group(&group, "write", &root).await;
+    ada.bars(&ada, &root).await;
+    let path = format!("/groups/{group}");
+    bob.delete(&path).await.is_problem(409, "conflict");
+    ada.lets(&ada, "write", &root).await;
+    bob.delete(&path).await.is(204);
+}
+
+#[tokio::test]
 async fn whatever_is_wrong_with_a_request_is_said_as_a_problem() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;

@@ -132,7 +132,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> Result<usize, InvalidData> {
     }
 }
 
-/// The code unit of the `\uXXXX` at `at`, if one stands there.
+/// The code unit of the `\u` and four digits at `at`, if they stand there.
 fn hex(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

@@ -1,6 +1,5 @@
 //! The program: reads the configuration, makes the application, runs it, and ends it when told to.
 #![expect(
-    clippy::exit,
     clippy::print_stderr,
     reason = "a program speaks to whoever started it"
 )]
@@ -8,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdin, stdout};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
 use roomcast::store::Store;
@@ -143,25 +142,17 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Asks for a password twice, without showing it.
+/// Asks for a password twice, without showing it. Listening for interrupts keeps them from ending the process while the
+/// terminal's echo is off: the prompt then ends instead, and switches it on again.
 async fn ask_for_password() -> anyhow::Result<String> {
+    let _interrupts = signal(SignalKind::interrupt())?;
     let asking = tokio::task::spawn_blocking(|| -> anyhow::Result<String> {
         let password = rpassword::prompt_password("Password: ")?;
-        anyhow::ensure!(
-            password == rpassword::prompt_password("Again: ")?,
-            "those were two passwords"
-        );
+        let again = rpassword::prompt_password("Again: ")?;
+        anyhow::ensure!(password == again, "those were two passwords");
         Ok(password)
     });
-    tokio::select! {
-        password = asking => password?,
-        _ = tokio::signal::ctrl_c() => {
-            // The prompt has switched the terminal's echo off, and will not come to switch it on again.
-            let _ = tokio::task::spawn_blocking(|| Command::new("stty").arg("echo").status()).await;
-            eprintln!();
-            std::process::exit(130);
-        }
-    }
+    asking.await?
 }
 
 /// Says something on standard output. Nobody may be listening there any more; that is no reason to end.

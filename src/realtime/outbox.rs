@@ -48,7 +48,7 @@ impl Outbox {
     }
 
     /// Queues a frame. Never blocks: over the bound the connection is closed instead.
-    pub(super) fn push(&self, frame: Frame) {
+    pub(crate) fn push(&self, frame: Frame) {
         let mut queue = self.queue.lock().unwrap();
         if queue.closed.is_some() {
             return;
@@ -94,11 +94,6 @@ impl Outbox {
             queue.frames.extend(held);
         }
         self.filled.notify_one();
-    }
-
-    /// Answers a command whose place among the events does not matter.
-    pub fn answer(&self, frame: Frame) {
-        self.push(frame);
     }
 
     /// Ends the connection, once what waits has been sent. The first reason stands.

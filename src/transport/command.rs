@@ -48,7 +48,7 @@ pub(super) fn carry_out(
                     format!("The server has joined you to {channel}; you may not leave it.");
                 connection
                     .outbox
-                    .answer(Frame::error(id, ErrorCode::Forbidden, &message));
+                    .push(Frame::error(id, ErrorCode::Forbidden, &message));
             }
         }
         ClientFrame::Publish {
@@ -64,7 +64,7 @@ pub(super) fn carry_out(
             };
             if volatile {
                 app.registry().publish(&event);
-                connection.outbox.answer(Frame::ack(id, &[]));
+                connection.outbox.push(Frame::ack(id, &[]));
             } else {
                 return Some(Box::pin(keep(
                     app.clone(),
@@ -97,7 +97,7 @@ fn fail(
     id: Option<&CommandId>,
     (code, message): &Failure,
 ) -> Option<Pending> {
-    connection.outbox.answer(Frame::error(id, *code, message));
+    connection.outbox.push(Frame::error(id, *code, message));
     None
 }
 
@@ -165,7 +165,7 @@ async fn keep(app: Roomcast, connection: Arc<Connection>, id: Option<CommandId>,
             Frame::error(id.as_ref(), ErrorCode::Unavailable, message)
         }
     };
-    connection.outbox.answer(answer);
+    connection.outbox.push(answer);
 }
 
 async fn join(
@@ -178,7 +178,7 @@ async fn join(
     if let Err((code, message)) = enter(&app, &connection, id.as_ref(), &channel, from).await {
         connection
             .outbox
-            .answer(Frame::error(id.as_ref(), code, &message));
+            .push(Frame::error(id.as_ref(), code, &message));
     }
 }
 

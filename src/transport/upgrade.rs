@@ -41,12 +41,11 @@ pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -
         Ok(feed) => feed,
         Err(error) => return error.into_response(),
     };
-    let config = std::sync::Arc::clone(app.shared_config());
     app.tasks().spawn({
         let app = app.clone();
         async move {
             match upgrading.await {
-                Ok(upgraded) => ws::run(upgraded, feed, app, &config).await,
+                Ok(upgraded) => ws::run(upgraded, feed, app).await,
                 // The client went away; dropping the feed takes it out of its rooms.
                 Err(error) => tracing::debug!(%error, "an upgrade was not finished"),
             }

@@ -22,7 +22,6 @@ use super::feed::Feed;
 use super::fragments::Fragments;
 use super::rate::{Rate, Verdict};
 use crate::app::Roomcast;
-use crate::config::Config;
 use crate::realtime::Close;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::{Command, ErrorCode, Frame, Rejection};
@@ -40,16 +39,16 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// Serves an upgraded connection to its end.
-pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast, config: &Config) {
+pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
     // The socket itself where it is one of our server's: no indirection for each read and write.
     match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
         Ok(parts) => {
             let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
-            serve(stream, read, feed, app, config).await;
+            serve(stream, read, feed, app).await;
         }
         Err(upgraded) => {
-            let stream = Deadline::new(TokioIo::new(upgraded), config.ping_timeout);
-            serve(stream, Vec::new(), feed, app, config).await;
+            let stream = Deadline::new(TokioIo::new(upgraded), app.config().ping_timeout);
+            serve(stream, Vec::new(), feed, app).await;
         }
     }
 }
@@ -59,8 +58,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     read: Vec<u8>,
     feed: Feed,
     app: Roomcast,
-    config: &Config,
 ) {
+    let config = app.config();
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
@@ -73,13 +72,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let conversation = Conversation {
         socket,
         feed,
-        app,
         rate: Rate::new(config.messages_per_second),
         pending: None,
         patience: Box::pin(tokio::time::sleep(config.heartbeat)),
         pinged: false,
         heartbeat: config.heartbeat,
         ping_timeout: config.ping_timeout,
+        app,
     };
     conversation.run().await;
 }
@@ -190,18 +189,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 self.pending = command::carry_out(&self.app, connection, command);
             }
             (Err(rejection), Verdict::Pass) => {
-                connection.outbox.answer(Frame::rejection(&rejection));
+                connection.outbox.push(Frame::rejection(&rejection));
             }
             (
                 Ok(Command { id, .. }) | Err(Rejection { id, .. }),
                 Verdict::Over | Verdict::OverForLong,
             ) => {
                 let message = "You send more messages than you may. Wait a second.";
-                connection.outbox.answer(Frame::error(
-                    id.as_ref(),
-                    ErrorCode::RateLimited,
-                    message,
-                ));
+                connection
+                    .outbox
+                    .push(Frame::error(id.as_ref(), ErrorCode::RateLimited, message));
             }
         }
     }

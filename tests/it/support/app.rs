@@ -109,10 +109,7 @@ impl TestApp {
 
     /// Somebody new, logged in.
     pub(crate) async fn person(&self, name: &str) -> Person {
-        let mut person = self.nobody();
-        person.register(name).await;
-        person.log_in(name).await;
-        person
+        Person::somebody(self.address, name).await
     }
 
     /// Somebody new, logged in, who is an administrator.

@@ -114,17 +114,9 @@ impl Server {
         self.folder.take().unwrap()
     }
 
-    /// Somebody who is not logged in.
-    pub(crate) fn nobody(&self) -> Person {
-        Person::nobody(self.address)
-    }
-
     /// Somebody new, logged in.
     pub(crate) async fn person(&self, name: &str) -> Person {
-        let mut person = self.nobody();
-        person.register(name).await;
-        person.log_in(name).await;
-        person
+        Person::somebody(self.address, name).await
     }
 }
 

@@ -75,6 +75,14 @@ impl Person {
         }
     }
 
+    /// Somebody new, logged in.
+    pub(super) async fn somebody(address: SocketAddr, name: &str) -> Self {
+        let mut person = Self::nobody(address);
+        person.register(name).await;
+        person.log_in(name).await;
+        person
+    }
+
     pub(crate) async fn register(&mut self, name: &str) {
         self.id = self
             .post(

@@ -35,6 +35,7 @@ fn event() -> Event {
         name: "changed-document".parse().unwrap(),
         data: Data::from_value(&"x".repeat(126)),
         origin: None,
+        except: [].into(),
         time: OffsetDateTime::now_utc(),
         position: None,
     }

@@ -1,16 +1,21 @@
-//! The caller of a request: who is logged in, found once per request and handed on.
+//! The caller of a request: who is logged in, found once per request and handed on; or a back end with the API key.
+
+use std::sync::Arc;
 
 use ::http::request::Parts;
+use ::http::{HeaderMap, header};
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tower_sessions::Session;
 
+use crate::config::Config;
 use crate::error::Error;
-use crate::realtime::User;
 use crate::realtime::connection::SessionKey;
+use crate::realtime::{Channel, User};
 use crate::session;
 use crate::store::{Db, Store, sessions, users};
 
@@ -21,6 +26,8 @@ pub struct Caller {
     pub user: User,
     /// With which login; sockets close when it ends.
     pub session: Option<SessionKey>,
+    /// Channels that the caller may join besides what the user may.
+    pub(crate) grants: Arc<[Channel]>,
 }
 
 impl Caller {
@@ -29,6 +36,7 @@ impl Caller {
         Self {
             user,
             session: None,
+            grants: Arc::default(),
         }
     }
 
@@ -40,21 +48,36 @@ impl Caller {
         let user = sessions::user(db, &session.0, OffsetDateTime::now_utc()).await?;
         Ok(user.map(|user| Self {
             user,
-            session: Some(session.clone()),
+            ..self.clone()
         }))
     }
 }
 
+/// A back end that showed the API key. It is no user: it publishes, and reads what is said and who is there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BackEnd;
+
+/// What the layer that finds the caller needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) store: Store,
+    pub(crate) config: Arc<Config>,
+}
+
 /// The layer that finds the caller. It stands inside the session layer.
 pub(crate) async fn identify(
-    State(store): State<Store>,
+    State(identity): State<Identity>,
     mut request: Request,
     next: Next,
 ) -> Response {
     if request.extensions().get::<Caller>().is_none() {
-        match find(&store, request.extensions().get::<Session>()).await {
-            Ok(Some(caller)) => {
+        let found = find(&identity, request.headers(), request.extensions().get()).await;
+        match found {
+            Ok(Some(Found::Caller(caller))) => {
                 request.extensions_mut().insert(caller);
+            }
+            Ok(Some(Found::BackEnd)) => {
+                request.extensions_mut().insert(BackEnd);
             }
             Ok(None) => {}
             Err(error) => return error.into_response(),
@@ -63,7 +86,42 @@ pub(crate) async fn identify(
     next.run(request).await
 }
 
-async fn find(store: &Store, session: Option<&Session>) -> Result<Option<Caller>, Error> {
+enum Found {
+    Caller(Caller),
+    BackEnd,
+}
+
+/// Whoever shows a bearer credential is whom that says, or nobody: it is never mixed with a cookie.
+async fn find(
+    identity: &Identity,
+    headers: &HeaderMap,
+    session: Option<&Session>,
+) -> Result<Option<Found>, Error> {
+    let Identity { store, config } = identity;
+    if let Some(bearer) = bearer(headers) {
+        return match &config.api_key {
+            Some(key) if same(key.expose().as_bytes(), bearer) => Ok(Some(Found::BackEnd)),
+            _ => Err(Error::Unauthorized("That is no credential of this server.")),
+        };
+    }
+    Ok(by_session(store, session).await?.map(Found::Caller))
+}
+
+/// What stands behind `Authorization: Bearer`; other schemes are for a proxy in between.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let credentials = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let scheme = credentials.get(..7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| credentials[7..].trim_ascii())
+}
+
+/// Compares hashes, so that the time it takes says nothing of the key.
+fn same(key: &[u8], shown: &[u8]) -> bool {
+    Sha256::digest(key) == Sha256::digest(shown)
+}
+
+async fn by_session(store: &Store, session: Option<&Session>) -> Result<Option<Caller>, Error> {
     let Some(session) = session else {
         return Ok(None);
     };
@@ -76,8 +134,8 @@ async fn find(store: &Store, session: Option<&Session>) -> Result<Option<Caller>
     };
     let user = users::find(&mut *store.read().await?, &user).await?;
     Ok(user.map(|user| Caller {
-        user,
         session: Some(session::key(id)),
+        ..Caller::new(user)
     }))
 }
 
@@ -85,11 +143,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or(Error::Unauthorized("Log in first."))
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or(Error::Unauthorized("Log in first."))
     }
 }
 
@@ -98,5 +153,24 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
         Ok(parts.extensions.get::<Self>().cloned())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for BackEnd {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let back_end = parts.extensions.get::<Self>().copied();
+        back_end.ok_or(Error::Unauthorized(
+            "Expected the API key: Authorization: Bearer <ROOMCAST_API_KEY>.",
+        ))
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for BackEnd {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().copied())
     }
 }

@@ -1,5 +1,6 @@
 //! The policy: who may join, read and write what, and what a change of rights means for those who are connected.
 
+use crate::caller::Caller;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::{Access, Membership, Move};
@@ -7,19 +8,28 @@ use crate::realtime::{Channel, User, UserId};
 use crate::store::permissions::Holder;
 use crate::store::{Db, access, groups};
 
-/// What a user may do in a channel; a guest is nobody.
+/// What a caller may do in a channel; a guest is nobody.
 pub(crate) async fn access(
     db: &mut Db,
-    user: Option<&User>,
+    caller: Option<&Caller>,
     channel: &Channel,
 ) -> sqlx::Result<Option<Access>> {
+    let user = caller.map(|caller| &caller.user);
     if user.is_none() && *channel != Channel::global() {
         return Ok(None);
     }
-    match channel.kind() {
-        Kind::Presence(of) => presence(db, user, of).await,
-        _ => direct(db, user, channel).await,
-    }
+    let access = match channel.kind() {
+        Kind::Presence(of) => presence(db, user, of).await?,
+        _ => direct(db, user, channel).await?,
+    };
+    let granted = caller.is_some_and(|caller| is_granted(&caller.grants, channel));
+    Ok(access.or(granted.then_some(Access::Read)))
+}
+
+/// Whether a channel, or the one that it is the presence of, was granted by name. Nobody is granted another's socket.
+fn is_granted(grants: &[Channel], channel: &Channel) -> bool {
+    let names = |grant: &Channel| grant == channel || grant.presence() == *channel;
+    !matches!(channel.kind(), Kind::Socket(_)) && grants.iter().any(names)
 }
 
 async fn direct(

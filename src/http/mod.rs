@@ -27,7 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::Roomcast;
-use crate::caller::identify;
+use crate::caller::{Identity, identify};
 use crate::config::Origin;
 use crate::error::Error;
 use crate::notify::{Notifier, notify};
@@ -79,16 +79,20 @@ impl Roomcast {
         self.identifying(routes.layer(from_fn_with_state(notifier, notify)))
     }
 
-    /// Gives routes the caller, from the session's cookie.
+    /// Gives routes the caller, from the credentials or the session's cookie.
     fn identifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
         let (store, log) = (self.store().clone(), self.log().clone());
+        let identity = Identity {
+            store: store.clone(),
+            config: Arc::clone(self.shared_config()),
+        };
         let secure = self
             .config()
             .public_url
             .as_ref()
             .is_some_and(Origin::is_secure);
         routes
-            .layer(from_fn_with_state(store.clone(), identify))
+            .layer(from_fn_with_state(identity, identify))
             .layer(session::layer(store, log, secure))
             .layer(map_response(move |response| async move {
                 session::complete_removal(response, secure)

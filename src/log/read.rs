@@ -140,7 +140,7 @@ fn select(
     upto: Position,
 ) -> QueryBuilder<sqlx::Sqlite> {
     let mut query = QueryBuilder::new(
-        "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.time
+        "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.except_sockets, e.time
          from event_channels c join events e on e.position = c.position where c.position > ",
     );
     query
@@ -177,6 +177,14 @@ fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
         }),
         _ => None,
     };
+    let except = match row.try_get::<Option<&str>, _>("except_sockets")? {
+        Some(ids) => serde_json::from_str::<Vec<String>>(ids)
+            .map_err(|_| broken("list of sockets"))?
+            .iter()
+            .filter_map(|id| SocketId::parse(id))
+            .collect(),
+        None => [].into(),
+    };
     Ok(Event {
         channels: channels.map_err(|_| broken("channel"))?.into(),
         name: row
@@ -185,6 +193,7 @@ fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
             .map_err(|_| broken("name"))?,
         data: Data::stored(row.try_get("data")?),
         origin,
+        except,
         time: from_millis(row.try_get("time")?),
         position: Some(row.try_get::<i64, _>("position")?.cast_unsigned()),
     })

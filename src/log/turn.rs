@@ -321,7 +321,7 @@ async fn append(
         event.position = Some(position);
     }
     let mut rows = QueryBuilder::new(
-        "insert into events (position, name, data, channels, origin_user, origin_socket, time) ",
+        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
     );
     rows.push_values(&events, |mut row, event| {
         let names: Vec<_> = event
@@ -345,6 +345,7 @@ async fn append(
                     .as_ref()
                     .map(|origin| origin.socket.to_string()),
             )
+            .push_bind(sockets(&event.except))
             .push_bind(to_millis(event.time));
     });
     rows.build().execute(&mut *db).await?;
@@ -366,6 +367,11 @@ async fn append(
         .execute(&mut *db)
         .await?;
     Ok(events)
+}
+
+/// Sockets as they are stored; none, where there are none.
+fn sockets(ids: &[SocketId]) -> Option<String> {
+    (!ids.is_empty()).then(|| serde_json::json!(ids).to_string())
 }
 
 /// A channel as it is looked up later. A socket's belongs to whoever holds the id now, because an id is no credential:

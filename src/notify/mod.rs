@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use transaction::{Begin, Tx};
 
-use crate::caller::Caller;
+use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
 use crate::log::Log;
 use crate::realtime::{Channel, Cursor, Data, Event, EventName, Origin, SocketId};
@@ -56,6 +56,8 @@ pub struct Notification {
     data: Data,
     to: Vec<Channel>,
     to_self: bool,
+    except: Vec<SocketId>,
+    volatile: bool,
 }
 
 impl Notification {
@@ -70,6 +72,8 @@ impl Notification {
             data: Data::from_value(data),
             to: Vec::new(),
             to_self: false,
+            except: Vec::new(),
+            volatile: false,
         }
     }
 
@@ -87,6 +91,20 @@ impl Notification {
         self
     }
 
+    /// Leaves a socket out, whoever's it is.
+    #[must_use]
+    pub fn except(mut self, socket: SocketId) -> Self {
+        self.except.push(socket);
+        self
+    }
+
+    /// Tells only whoever is there, once the change is kept; the notification itself is not.
+    #[must_use]
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
+        self
+    }
+
     fn event(self, origin: Option<&Origin>, time: OffsetDateTime) -> Option<Event> {
         let origin = if self.to_self { None } else { origin.cloned() };
         let channels: Arc<[Channel]> = self.to.into();
@@ -95,6 +113,7 @@ impl Notification {
             name: self.name,
             data: self.data,
             origin,
+            except: self.except.into(),
             time,
             position: None,
         })
@@ -165,7 +184,8 @@ pub(crate) async fn notify(
         };
     }
     // Somebody who is not logged in has little to say, and nobody to hold to account for holding memory.
-    let known = request.extensions().get::<Caller>().is_some();
+    let known = request.extensions().get::<Caller>().is_some()
+        || request.extensions().get::<BackEnd>().is_some();
     let max_bytes = if known {
         notifier.max_body_bytes
     } else {
@@ -202,11 +222,9 @@ async fn change(log: Log, mut request: Request, next: Next) -> Response {
         .remove::<Notify>()
         .unwrap_or_default();
     let time = OffsetDateTime::now_utc();
-    let events: Vec<Event> = notifications
-        .0
-        .into_iter()
-        .filter_map(|n| n.event(origin.as_ref(), time))
-        .collect();
+    let (volatile, kept): (Vec<_>, Vec<_>) = notifications.0.into_iter().partition(|n| n.volatile);
+    let event = |n: Notification| n.event(origin.as_ref(), time);
+    let events: Vec<Event> = kept.into_iter().filter_map(event).collect();
     let kept = match turn {
         Some(turn) => turn.commit(events).await,
         None if events.is_empty() => Ok(log.registry().cursor()),
@@ -216,7 +234,12 @@ async fn change(log: Log, mut request: Request, next: Next) -> Response {
         },
     };
     match kept {
-        Ok(cursor) => with_cursor(response, cursor),
+        Ok(cursor) => {
+            for event in volatile.into_iter().filter_map(event) {
+                log.registry().publish(&event);
+            }
+            with_cursor(response, cursor)
+        }
         Err(error) => Error::from(error).into_response(),
     }
 }

@@ -121,6 +121,8 @@ pub struct Event {
     pub data: Data,
     /// Who is left out.
     pub origin: Option<Origin>,
+    /// Further sockets that are left out, whoever's they are; only who is trusted with that says so.
+    pub except: Arc<[SocketId]>,
     /// When it was published.
     pub time: OffsetDateTime,
     /// Where it stands in the log; a volatile event stands nowhere.
@@ -130,9 +132,11 @@ pub struct Event {
 impl Event {
     /// Whether this event is kept from the given connection.
     pub fn leaves_out(&self, user: Option<&UserId>, socket: SocketId) -> bool {
-        self.origin
+        let asked = self
+            .origin
             .as_ref()
-            .is_some_and(|origin| origin.socket == socket && Some(&origin.user) == user)
+            .is_some_and(|origin| origin.socket == socket && Some(&origin.user) == user);
+        asked || self.except.contains(&socket)
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use super::feed::Feed;
 use crate::app::Roomcast;
+use crate::caller::Caller;
 use crate::log::{CommitError, ReadError};
 use crate::policy;
 use crate::realtime::protocol::{ClientFrame, Command, CommandId, ErrorCode, Frame};
@@ -28,11 +30,8 @@ type Failure = (ErrorCode, String);
 
 /// Carries a command out, at once or, where it needs the database, as what is returned. Every command is answered
 /// through the connection's outbox.
-pub(super) fn carry_out(
-    app: &Roomcast,
-    connection: &Arc<Connection>,
-    command: Command,
-) -> Option<Pending> {
+pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option<Pending> {
+    let (connection, caller) = (feed.connection(), feed.caller());
     let Command { id, frame } = command;
     let id = id.as_ref();
     match frame {
@@ -69,6 +68,7 @@ pub(super) fn carry_out(
                 return Some(Box::pin(keep(
                     app.clone(),
                     Arc::clone(connection),
+                    caller.cloned(),
                     id.cloned(),
                     event,
                 )));
@@ -78,6 +78,7 @@ pub(super) fn carry_out(
             return Some(Box::pin(join(
                 app.clone(),
                 Arc::clone(connection),
+                caller.cloned(),
                 id.cloned(),
                 channel,
                 cursor,
@@ -138,17 +139,24 @@ fn event_of(
         name,
         data,
         origin,
+        except: [].into(),
         time: OffsetDateTime::now_utc(),
         position: None,
     })
 }
 
 /// Keeps an event. The right to publish it is looked up again in the turn itself, where no withdrawal can come between.
-async fn keep(app: Roomcast, connection: Arc<Connection>, id: Option<CommandId>, event: Event) {
+async fn keep(
+    app: Roomcast,
+    connection: Arc<Connection>,
+    caller: Option<Arc<Caller>>,
+    id: Option<CommandId>,
+    event: Event,
+) {
     let kept = async {
         let mut turn = app.log().begin().await?;
-        let (user, channel) = (connection.user.as_ref(), &event.channels[0]);
-        if policy::access(turn.db(), user, channel).await? < Some(Access::Write) {
+        let channel = &event.channels[0];
+        if policy::access(turn.db(), caller.as_deref(), channel).await? < Some(Access::Write) {
             return Ok(None);
         }
         turn.commit(vec![event]).await.map(Some)
@@ -171,11 +179,14 @@ async fn keep(app: Roomcast, connection: Arc<Connection>, id: Option<CommandId>,
 async fn join(
     app: Roomcast,
     connection: Arc<Connection>,
+    caller: Option<Arc<Caller>>,
     id: Option<CommandId>,
     channel: Channel,
     from: Option<Cursor>,
 ) {
-    if let Err((code, message)) = enter(&app, &connection, id.as_ref(), &channel, from).await {
+    let caller = caller.as_deref();
+    let entered = enter(&app, &connection, caller, id.as_ref(), &channel, from).await;
+    if let Err((code, message)) = entered {
         connection
             .outbox
             .push(Frame::error(id.as_ref(), code, &message));
@@ -186,6 +197,7 @@ async fn join(
 async fn enter(
     app: &Roomcast,
     connection: &Arc<Connection>,
+    caller: Option<&Caller>,
     id: Option<&CommandId>,
     channel: &Channel,
     from: Option<Cursor>,
@@ -200,7 +212,7 @@ async fn enter(
     for _ in 0..ATTEMPTS {
         let access_version = app.registry().access_version(connection.user_id());
         let mut db = app.store().read().await.map_err(unavailable)?;
-        let access = policy::access(&mut db, connection.user.as_ref(), channel)
+        let access = policy::access(&mut db, caller, channel)
             .await
             .map_err(unavailable)?;
         drop(db);

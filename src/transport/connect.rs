@@ -3,21 +3,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ::http::HeaderMap;
 use ::http::request::Parts;
-use ::http::{HeaderMap, HeaderValue, header};
 use axum::extract::{FromRequestParts, Query};
 
 use super::feed::Feed;
 use crate::address;
 use crate::app::Roomcast;
-use crate::caller::Caller;
+use crate::caller::{BackEnd, Caller};
 use crate::config::Guests;
 use crate::error::Error;
 use crate::origin;
 use crate::policy;
+use crate::realtime::channel::Kind;
 use crate::realtime::connection::Transport;
 use crate::realtime::protocol::server::Welcome;
-use crate::realtime::registry::{Arrival, Membership, Refusal};
+use crate::realtime::registry::{Access, Arrival, Membership, Refusal};
 use crate::realtime::{Channel, Close, Cursor, SocketId};
 use crate::store::Db;
 
@@ -28,6 +29,7 @@ const ATTEMPTS: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Ask {
     caller: Option<Caller>,
+    back_end: Option<BackEnd>,
     address: Option<IpAddr>,
     channels: Vec<Channel>,
     cursor: Option<Resume>,
@@ -113,22 +115,20 @@ impl FromRequestParts<Roomcast> for Ask {
         origin::check(&parts.headers, app.config())?;
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
-        let bearer = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .is_some_and(is_bearer);
-        if bearer || query.iter().any(|(name, _)| name == "token") {
+        if query.iter().any(|(name, _)| name == "token") {
             return Err(Error::Unauthorized(
                 "Tokens are not accepted by this version; log in for a session cookie.",
             ));
         }
         let address = address::of(parts, app.config());
         let caller = parts.extensions.get::<Caller>().cloned();
-        if caller.is_none() && app.config().guests == Guests::Off {
+        let back_end = parts.extensions.get::<BackEnd>().copied();
+        if caller.is_none() && back_end.is_none() && app.config().guests == Guests::Off {
             return Err(Error::Unauthorized("Log in first."));
         }
         let mut ask = Self {
             caller,
+            back_end,
             address,
             channels: Vec::new(),
             cursor: None,
@@ -140,12 +140,6 @@ impl FromRequestParts<Roomcast> for Ask {
         }
         Ok(ask)
     }
-}
-
-/// Whether credentials are a token; others are for a proxy in between.
-fn is_bearer(credentials: &HeaderValue) -> bool {
-    let scheme = credentials.as_bytes().get(..7);
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
 }
 
 /// Lets a client in, into all that it asks for or nothing.
@@ -171,7 +165,10 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
             ),
             None => None,
         };
-        let channels = allowed(&mut db, caller.as_ref(), &ask.channels).await?;
+        let channels = match ask.back_end {
+            Some(BackEnd) => of_back_end(&ask.channels)?,
+            None => allowed(&mut db, caller.as_ref(), &ask.channels).await?,
+        };
         drop(db);
         let user = caller.as_ref().map(|caller| &caller.user.id);
         let resume = match ask.cursor {
@@ -219,6 +216,7 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
             &welcome,
             resume.map(|cursor| cursor.position),
             handle,
+            caller,
         ));
     }
     Err(Error::Unavailable {
@@ -239,7 +237,7 @@ async fn allowed(
         if channels.iter().any(|(name, _)| name == channel) {
             continue;
         }
-        match policy::access(db, user, channel).await? {
+        match policy::access(db, caller, channel).await? {
             Some(access) => channels.push((channel.clone(), Membership::asked(access))),
             None if user.is_none() => {
                 return Err(Error::Unauthorized(
@@ -250,6 +248,16 @@ async fn allowed(
         }
     }
     Ok(channels)
+}
+
+/// A back end listens to what it asks for, and to nothing else.
+fn of_back_end(asked: &[Channel]) -> Result<Vec<(Channel, Membership)>, Error> {
+    let socket = |channel: &&Channel| matches!(channel.kind(), Kind::Socket(_));
+    if let Some(channel) = asked.iter().find(socket) {
+        return Err(Error::forbidden(format!("You may not join {channel}.")));
+    }
+    let listens = |channel: &Channel| (channel.clone(), Membership::asked(Access::Read));
+    Ok(asked.iter().map(listens).collect())
 }
 
 fn refused(refusal: Refusal) -> Error {

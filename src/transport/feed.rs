@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use crate::app::Roomcast;
+use crate::caller::Caller;
 use crate::log::{Log, ReadError};
 use crate::realtime::cursor::Position;
 use crate::realtime::outbox::Waiting;
@@ -27,6 +28,7 @@ const NEAR: u64 = 1_024;
 #[derive(Debug)]
 pub(super) struct Feed {
     handle: Handle,
+    caller: Option<Arc<Caller>>,
     registry: Arc<Registry>,
     log: Log,
     welcome: Option<Frame>,
@@ -49,10 +51,12 @@ impl Feed {
         welcome: &Welcome<'_>,
         resume: Option<Position>,
         handle: Handle,
+        caller: Option<Caller>,
     ) -> Self {
         let heartbeat = app.config().heartbeat;
         Self {
             handle,
+            caller: caller.map(Arc::new),
             registry: Arc::clone(app.registry()),
             log: app.log().clone(),
             welcome: Some(Frame::welcome(welcome)),
@@ -64,6 +68,11 @@ impl Feed {
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
         self.handle.connection()
+    }
+
+    /// With whose rights; a guest has few, and is nobody.
+    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
     }
 
     /// Whether the past is still being sent.

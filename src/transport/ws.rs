@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let connection = self.feed.connection();
         match (Command::parse(text), verdict) {
             (Ok(command), Verdict::Pass) => {
-                self.pending = command::carry_out(&self.app, connection, command);
+                self.pending = command::carry_out(&self.app, &self.feed, command);
             }
             (Err(rejection), Verdict::Pass) => {
                 connection.outbox.push(Frame::rejection(&rejection));

@@ -265,6 +265,7 @@ mod tests {
             name: "note".parse().unwrap(),
             data: Data::parse(data).unwrap(),
             origin: None,
+            except: [].into(),
             time: OffsetDateTime::from_unix_timestamp(1_763_700_011).unwrap(),
             position: Some(7),
         };

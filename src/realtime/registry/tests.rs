@@ -66,6 +66,7 @@ fn event(channels: &[&str], position: Option<Position>) -> Event {
         name: "e".parse().unwrap(),
         data: Data::from_value(&()),
         origin: None,
+        except: [].into(),
         time: time::OffsetDateTime::UNIX_EPOCH,
         position,
     }
@@ -120,6 +121,7 @@ fn the_originator_is_left_out_and_nobody_else_with_its_socket_id() {
     });
     registry.publish(&Event {
         origin,
+        except: [].into(),
         ..event(&["global"], None)
     });
     assert!(received(&ada).is_empty());

@@ -129,6 +129,7 @@ impl TestApp {
             name: name.parse().unwrap(),
             data: Data::parse(data).unwrap(),
             origin: None,
+            except: [].into(),
             time: time::OffsetDateTime::now_utc(),
             position: None,
         };
@@ -150,6 +151,7 @@ pub(crate) fn note(channel: &str, data: &impl serde::Serialize) -> Event {
         name: "note".parse().unwrap(),
         data: Data::from_value(data),
         origin: None,
+        except: [].into(),
         time: time::OffsetDateTime::now_utc(),
         position: None,
     }

@@ -49,6 +49,7 @@ fn room(members: usize) -> (Arc<Registry>, Vec<Handle>) {
         max_connections_per_user: 1,
         max_channels: 1,
         outbox_bytes: 1024 * 1024,
+        presence_grace: std::time::Duration::from_secs(10),
     };
     let registry = Arc::new(Registry::new(Epoch(1), 0, limits));
     let handles = (0..members).map(|n| {
@@ -71,7 +72,7 @@ fn room(members: usize) -> (Arc<Registry>, Vec<Handle>) {
             access_version: 0,
             resume: None,
         };
-        registry.connect(arrival).unwrap().0
+        registry.connect(arrival).unwrap().handle
     });
     let handles = handles.collect();
     (registry, handles)

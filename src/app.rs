@@ -9,9 +9,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempts::Attempts;
 use crate::config::Config;
+use crate::last_seen;
 use crate::log::Log;
 use crate::password::Passwords;
-use crate::realtime::registry::Limits;
+use crate::realtime::registry::{Limits, PULSE};
 use crate::realtime::{Close, Registry};
 use crate::session;
 use crate::store::{OpenError, Store};
@@ -50,6 +51,7 @@ impl Roomcast {
             max_connections_per_user: config.max_connections_per_user,
             max_channels: config.max_channels,
             outbox_bytes: config.outbox_bytes,
+            presence_grace: config.presence_grace,
         };
         let store = Store::open(&config.database_url, config.durability).await?;
         let log = Log::open(&store, config.durability, limits).await?;
@@ -66,6 +68,13 @@ impl Roomcast {
         };
         let app = Self(Arc::new(inner));
         app.0.tasks.spawn(end_expired_sessions(
+            app.0.log.clone(),
+            app.0.stopping.clone(),
+        ));
+        app.0
+            .tasks
+            .spawn(pulse(Arc::clone(app.registry()), app.0.stopping.clone()));
+        app.0.tasks.spawn(last_seen::write_down(
             app.0.log.clone(),
             app.0.stopping.clone(),
         ));
@@ -140,9 +149,31 @@ impl Roomcast {
         let ended = tokio::time::timeout(self.0.config.shutdown_timeout, self.0.tasks.wait())
             .await
             .is_ok();
+        // Everybody who was there until now.
+        if let Err(error) = last_seen::note(&self.0.log).await {
+            tracing::warn!(%error, "who was last seen when could not be noted");
+        }
         self.0.log.close().await;
         self.0.store.close().await;
         ended
+    }
+}
+
+/// Lets the registry tell what gathers, as long as there is something.
+async fn pulse(registry: Arc<Registry>, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = registry.stirs() => {}
+            () = stopping.cancelled() => return,
+        }
+        let mut more = true;
+        while more {
+            more = registry.pulse(Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep(PULSE) => {}
+                () = stopping.cancelled() => return,
+            }
+        }
     }
 }
 

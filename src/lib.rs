@@ -45,6 +45,7 @@ mod transport;
 mod address;
 mod attempts;
 pub mod caller;
+mod last_seen;
 mod origin;
 mod password;
 mod policy;

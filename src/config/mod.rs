@@ -140,7 +140,7 @@ pub struct Config {
     /// How long a client may take to answer a ping, or to take what is sent to it.
     #[arg(long, global = true, default_value = "10s", value_parser = value::duration, value_name = "DURATION")]
     pub ping_timeout: Duration,
-    /// How long somebody who dropped out is still said to be there. Without effect in this version.
+    /// How long somebody who dropped out is still said to be there.
     #[arg(long, global = true, default_value = "10s", value_parser = value::duration, value_name = "DURATION")]
     pub presence_grace: Duration,
     /// The largest message from a client, in bytes.

@@ -4,12 +4,14 @@
 //! whatever may change something; the handler. The streaming routes have no notification layer: it would wait for
 //! their end.
 
+mod admin;
 mod auth;
 mod documents;
 mod extract;
 mod groups;
 mod health;
 mod permissions;
+mod presence;
 mod record;
 mod request_id;
 mod roots;
@@ -112,6 +114,7 @@ fn api() -> Router<Roomcast> {
         .route("/auth/logout", post(auth::logout))
         .route("/auth/me", get(auth::me))
         .route("/users", get(users::list))
+        .route("/users/online", post(presence::online))
         .route("/users/{id}", get(users::show).patch(users::update))
         .route("/groups", get(groups::list).post(groups::create))
         .route(
@@ -142,6 +145,10 @@ fn api() -> Router<Roomcast> {
                 .put(documents::update)
                 .merge(delete(documents::remove)),
         )
+        .route("/channels/{channel}/presence", get(presence::members))
+        .route("/admin/rooms", get(admin::rooms))
+        .route("/admin/connections", get(admin::connections))
+        .route("/admin/connections/{socket}", delete(admin::remove))
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)

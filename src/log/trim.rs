@@ -67,7 +67,11 @@ async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
     }
     for statement in [
         "delete from events where position <= $1",
-        "delete from withdrawals where coalesce(ended, position) <= $1",
+        // One that lasts stays, however old: who comes back must not get what was said meanwhile. It goes with its thing.
+        "delete from withdrawals where ended <= $1",
+        "delete from withdrawals where ended is null and position <= $1 and (
+            (channel like 'group:%' and substr(channel, 7) not in (select id from groups))
+            or (channel like 'document:%' and substr(channel, 10) not in (select id from document_roots)))",
         "update log_state set trimmed = $1 where id = 1 and trimmed < $1",
     ] {
         sqlx::query(statement).bind(last).execute(turn.db()).await?;

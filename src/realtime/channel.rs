@@ -105,6 +105,11 @@ impl Channel {
         }
     }
 
+    /// Whether it says who is somewhere.
+    pub fn is_presence(&self) -> bool {
+        matches!(self.kind(), Kind::Presence(_))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -25,13 +25,15 @@ pub enum Close {
     TooLarge,
     /// The session or token has ended.
     SessionEnded,
+    /// An administrator ended it.
+    Removed,
     /// The socket id was taken up by a newer connection.
     Replaced,
 }
 
 impl Close {
     /// All of them, for documentation and tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Shutdown,
         Self::Internal,
         Self::Restart,
@@ -43,6 +45,7 @@ impl Close {
         Self::InvalidText,
         Self::TooLarge,
         Self::SessionEnded,
+        Self::Removed,
         Self::Replaced,
     ];
 
@@ -58,6 +61,7 @@ impl Close {
             Self::Restart => 1012,
             Self::SlowConsumer | Self::RateLimited => 1013,
             Self::SessionEnded => 4401,
+            Self::Removed => 4403,
             Self::Replaced => 4409,
             Self::PingTimeout => 4508,
         }
@@ -77,6 +81,7 @@ impl Close {
             Self::InvalidText => "invalid-text",
             Self::TooLarge => "too-large",
             Self::SessionEnded => "session-ended",
+            Self::Removed => "removed",
             Self::Replaced => "replaced",
         }
     }
@@ -95,6 +100,7 @@ impl Close {
             Self::InvalidText => "That text was not UTF-8.",
             Self::TooLarge => "That message was over the limit.",
             Self::SessionEnded => "Your session has ended. Log in again.",
+            Self::Removed => "An administrator has ended this connection.",
             Self::Replaced => "A newer connection has taken up this socket id.",
         }
     }

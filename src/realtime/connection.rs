@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::outbox::Outbox;
@@ -51,6 +52,11 @@ impl fmt::Debug for SessionKey {
 pub struct ConnectionId(pub(super) u64);
 
 impl ConnectionId {
+    /// Later connections have larger ones.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     /// Milliseconds to wait before coming back: spread over 1 to 5 seconds, so that a restart is no stampede.
     pub fn retry(self) -> u64 {
         // Multiplying by an odd constant spreads neighbouring numbers over the whole range (Fibonacci hashing).
@@ -80,6 +86,8 @@ pub struct Connection {
     pub session: Option<SessionKey>,
     /// Which way its bytes go.
     pub transport: Transport,
+    /// Since when.
+    pub since: OffsetDateTime,
     /// What waits to be sent.
     pub outbox: Outbox,
     /// Whether kept events go into the outbox as they are published. Not while the connection still reads older

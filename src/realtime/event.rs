@@ -25,7 +25,7 @@ const RESERVED: [&str; 8] = [
 ];
 
 /// Events that say what is stored or who is there. A client that could publish them could lie about it.
-const SERVER_ONLY: [&str; 9] = [
+const SERVER_ONLY: [&str; 11] = [
     "new-record",
     "changed-record",
     "deleted-record",
@@ -35,6 +35,8 @@ const SERVER_ONLY: [&str; 9] = [
     "user-joined",
     "user-left",
     "user-updated",
+    "presence-count",
+    "presence-list",
 ];
 
 /// The name of an event, for example `changed-document`. At most 64 bytes.
@@ -58,6 +60,11 @@ impl EventName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// One that the server itself says.
+    pub(super) fn own(name: &'static str) -> Self {
+        Self(name.into())
     }
 
     /// Whether only the server may publish it.

@@ -102,6 +102,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.queue.lock().unwrap().bytes
+    }
+
     /// Why the connection ends, if it does.
     pub fn closed(&self) -> Option<Close> {
         self.queue.lock().unwrap().closed

@@ -11,6 +11,8 @@ use super::cursor::Position;
 pub(super) struct Room {
     /// Who is in.
     pub(super) members: HashMap<ConnectionId, Arc<Connection>>,
+    /// How many its members were last told that they are.
+    pub(super) counted: Option<usize>,
 }
 
 /// What somebody may do in a channel.

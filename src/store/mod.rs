@@ -6,6 +6,7 @@
 pub(crate) mod access;
 pub(crate) mod documents;
 pub(crate) mod groups;
+pub(crate) mod last_seen;
 pub(crate) mod permissions;
 pub(crate) mod roots;
 pub(crate) mod sessions;

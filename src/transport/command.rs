@@ -13,7 +13,7 @@ use crate::log::{CommitError, ReadError};
 use crate::policy;
 use crate::realtime::protocol::{ClientFrame, Command, CommandId, ErrorCode, Frame};
 use crate::realtime::registry::{Access, Membership, Refusal};
-use crate::realtime::{Channel, Connection, Cursor, Data, Event, EventName, Origin};
+use crate::realtime::{Channel, Connection, Cursor, Data, Event, EventName, Members, Origin};
 
 /// Events in the answer to a join, at most.
 const MAX_ACK_EVENTS: usize = 1_000;
@@ -74,7 +74,16 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
                 )));
             }
         }
-        ClientFrame::Join { channel, cursor } => {
+        ClientFrame::Presence { channel, meta } => {
+            if let Err(failure) = describe(app, connection, id, &channel, meta) {
+                return fail(connection, id, &failure);
+            }
+        }
+        ClientFrame::Join {
+            channel,
+            cursor,
+            meta,
+        } => {
             return Some(Box::pin(join(
                 app.clone(),
                 Arc::clone(connection),
@@ -82,6 +91,7 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
                 id.cloned(),
                 channel,
                 cursor,
+                meta,
             )));
         }
     }
@@ -183,14 +193,29 @@ async fn join(
     id: Option<CommandId>,
     channel: Channel,
     from: Option<Cursor>,
+    meta: Option<Data>,
 ) {
     let caller = caller.as_deref();
-    let entered = enter(&app, &connection, caller, id.as_ref(), &channel, from).await;
+    let (id, door) = (
+        id.as_ref(),
+        Door {
+            channel: &channel,
+            from,
+            meta,
+        },
+    );
+    let entered = enter(&app, &connection, caller, id, door).await;
     if let Err((code, message)) = entered {
-        connection
-            .outbox
-            .push(Frame::error(id.as_ref(), code, &message));
+        connection.outbox.push(Frame::error(id, code, &message));
     }
+}
+
+/// Where a client wants in, and how.
+struct Door<'a> {
+    channel: &'a Channel,
+    /// What came since is in the answer.
+    from: Option<Cursor>,
+    meta: Option<Data>,
 }
 
 /// Puts a connection into a channel and answers. An error means that it is not in.
@@ -199,8 +224,11 @@ async fn enter(
     connection: &Arc<Connection>,
     caller: Option<&Caller>,
     id: Option<&CommandId>,
-    channel: &Channel,
-    from: Option<Cursor>,
+    Door {
+        channel,
+        from,
+        meta,
+    }: Door<'_>,
 ) -> Result<(), Failure> {
     let unavailable = |error: sqlx::Error| {
         tracing::error!(%error, "a join failed");
@@ -226,15 +254,17 @@ async fn enter(
         };
         match app
             .registry()
-            .join(connection, channel, access, access_version)
+            .join(connection, channel, access, access_version, meta.clone())
         {
-            Ok(at) => {
+            Ok((at, members)) => {
                 // From here on the outbox is held: whatever happens, it gets its answer.
                 let missed = match from {
                     Some(from) => Some(missed(app, connection, channel, from, at).await),
                     None => None,
                 };
-                connection.outbox.release(joined(id, channel, at, missed));
+                connection
+                    .outbox
+                    .release(joined(id, channel, at, missed, members));
                 return Ok(());
             }
             Err(Refusal::Stale) => {}
@@ -258,6 +288,7 @@ fn joined(
     channel: &Channel,
     at: Cursor,
     missed: Option<Option<String>>,
+    members: Option<Members>,
 ) -> Frame {
     let (channel, cursor) = (quoted(channel), quoted(&at));
     let mut fields = vec![("channel", channel.as_str()), ("cursor", &cursor)];
@@ -266,7 +297,49 @@ fn joined(
         Some(None) => fields.push(("recovered", "false")),
         Some(Some(events)) => fields.extend([("recovered", "true"), ("events", events)]),
     }
+    let count = members.as_ref().and_then(|members| members.count);
+    let count = count.map(|count| count.to_string());
+    if let Some(members) = &members {
+        fields.push(("members", members.list.as_str()));
+    }
+    if let Some(count) = &count {
+        fields.push(("count", count));
+    }
     Frame::ack(id, &fields)
+}
+
+/// Says something else of the connection's user, and answers with who is there.
+fn describe(
+    app: &Roomcast,
+    connection: &Connection,
+    id: Option<&CommandId>,
+    channel: &Channel,
+    meta: Data,
+) -> Result<(), Failure> {
+    if !channel.is_presence() {
+        let message = format!(
+            "Expected a presence channel, for example {}.",
+            channel.presence()
+        );
+        return Err((ErrorCode::InvalidChannel, message));
+    }
+    if connection.user.is_none() {
+        let message = "Only somebody who is logged in is a member.".into();
+        return Err((ErrorCode::Unauthorized, message));
+    }
+    let answer = |members: &Members| {
+        let count = members.count.map(|count| count.to_string());
+        let count = count.as_ref().map(|count| ("count", count.as_str()));
+        let list = Some(("members", members.list.as_str()));
+        let fields: Vec<_> = list.into_iter().chain(count).collect();
+        Frame::ack(id, &fields)
+    };
+    if app.registry().describe(connection, channel, meta, answer) {
+        Ok(())
+    } else {
+        let message = format!("Join {channel} before you say something of yourself there.");
+        Err((ErrorCode::NotJoined, message))
+    }
 }
 
 /// What a channel said between a cursor and a join, as a JSON array; nothing, if that cannot be said in full.

@@ -17,8 +17,9 @@ use crate::origin;
 use crate::policy;
 use crate::realtime::channel::Kind;
 use crate::realtime::connection::Transport;
+use crate::realtime::protocol::Frame;
 use crate::realtime::protocol::server::Welcome;
-use crate::realtime::registry::{Access, Arrival, Membership, Refusal};
+use crate::realtime::registry::{Access, Arrival, Connected, Membership, Refusal};
 use crate::realtime::{Channel, Close, Cursor, SocketId};
 use crate::store::Db;
 
@@ -193,7 +194,11 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
             access_version,
             resume: resume.map(|cursor| cursor.position),
         };
-        let (handle, position) = match registry.connect(arrival) {
+        let Connected {
+            handle,
+            position,
+            presence,
+        } = match registry.connect(arrival) {
             Ok(connected) => connected,
             Err(Refusal::Stale) => continue,
             Err(refusal) => return Err(refused(refusal)),
@@ -213,7 +218,7 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
         };
         return Ok(Feed::new(
             app,
-            &welcome,
+            Frame::welcome(&welcome, &presence),
             resume.map(|cursor| cursor.position),
             handle,
             caller,

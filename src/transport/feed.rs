@@ -17,7 +17,6 @@ use crate::log::{Log, ReadError};
 use crate::realtime::cursor::Position;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::Frame;
-use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Handle, Membership};
 use crate::realtime::{Channel, Close, Connection, Event, Registry};
 
@@ -48,7 +47,7 @@ struct Replay {
 impl Feed {
     pub(super) fn new(
         app: &Roomcast,
-        welcome: &Welcome<'_>,
+        welcome: Frame,
         resume: Option<Position>,
         handle: Handle,
         caller: Option<Caller>,
@@ -59,7 +58,7 @@ impl Feed {
             caller: caller.map(Arc::new),
             registry: Arc::clone(app.registry()),
             log: app.log().clone(),
-            welcome: Some(Frame::welcome(welcome)),
+            welcome: Some(welcome),
             replay: resume.map(|at| Replay { at, until: None }),
             heartbeat,
             silence: Box::pin(tokio::time::sleep(heartbeat)),

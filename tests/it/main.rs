@@ -9,6 +9,7 @@
 mod support;
 
 mod accounts;
+mod admin;
 mod api;
 mod attacks;
 mod churn;
@@ -19,6 +20,7 @@ mod full_disk;
 mod matrix;
 mod mistakes;
 mod notifications;
+mod presence;
 mod program;
 mod protocol;
 mod races;

@@ -1,7 +1,6 @@
 //! The wire protocol as it is told: every example in `docs/protocol.md` is a file in `tests/fixtures/protocol`, and what
 //! a running server sends has the same keys, in the same order, with the same kinds of values.
 
-use std::fmt;
 use std::fs;
 use std::time::Duration;
 
@@ -10,118 +9,19 @@ use reqwest::Method;
 use roomcast::config::Guests;
 use roomcast::realtime::Close;
 use roomcast::realtime::protocol::ErrorCode;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::readme::blocks;
-use crate::support::{PATIENCE, Person, TestApp, WsClient};
+use crate::support::{PATIENCE, Person, Shape, TestApp, WsClient};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/protocol");
 
+/// How many are in a room is told between other things, whenever that changes.
+const COUNTS: &str = r#""event":"connected-clients""#;
+
 fn fixture(name: &str) -> String {
     fs::read_to_string(format!("{FOLDER}/{name}")).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-/// What a JSON text is like: its keys in order, and what kind of value each has.
-#[derive(Debug, Clone, PartialEq)]
-enum Shape {
-    Is(&'static str),
-    List(Vec<Shape>),
-    Object(Vec<(String, Shape)>),
-}
-
-impl Shape {
-    #[track_caller]
-    fn of(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
-    /// Lists may have any length, but what is in them is alike.
-    fn is_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::List(ours), Self::List(theirs)) => {
-                ours.is_empty() == theirs.is_empty()
-                    && theirs
-                        .iter()
-                        .all(|item| ours.iter().any(|ours| ours.is_like(item)))
-            }
-            (Self::Object(ours), Self::Object(theirs)) => {
-                ours.len() == theirs.len()
-                    && ours
-                        .iter()
-                        .zip(theirs)
-                        .all(|((a, ours), (b, theirs))| a == b && ours.is_like(theirs))
-            }
-            (ours, theirs) => ours == theirs,
-        }
-    }
-
-    fn of_string(text: &str) -> Self {
-        let like = |form: &str| {
-            text.len() == form.len()
-                && text.bytes().zip(form.bytes()).all(|(byte, of)| match of {
-                    b'x' => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
-                    b'0' => byte.is_ascii_digit(),
-                    of => byte == of,
-                })
-        };
-        if text.parse::<roomcast::realtime::Cursor>().is_ok() {
-            Self::Is("a cursor")
-        } else if like("0000-00-00T00:00:00.000Z") {
-            Self::Is("a time")
-        } else if like("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") {
-            Self::Is("a UUID")
-        } else {
-            Self::Is("text")
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyShape;
-        impl<'de> Visitor<'de> for AnyShape {
-            type Value = Shape;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_unit<E>(self) -> Result<Shape, E> {
-                Ok(Shape::Is("null"))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
-                Ok(Shape::Is("true or false"))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
-                Ok(Shape::Is("a whole number"))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
-                Ok(Shape::Is("a negative number"))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
-                Ok(Shape::Is("a broken number"))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Shape, E> {
-                Ok(Shape::of_string(text))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    list.push(item);
-                }
-                Ok(Shape::List(list))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shape, A::Error> {
-                let mut object = Vec::new();
-                while let Some(entry) = entries.next_entry()? {
-                    object.push(entry);
-                }
-                Ok(Shape::Object(object))
-            }
-        }
-        deserializer.deserialize_any(AnyShape)
-    }
 }
 
 /// Fails unless a frame from the server is like the fixture of its kind.
@@ -171,6 +71,7 @@ async fn raw(ws: &mut WsClient) -> Option<String> {
             .await
             .expect("nothing came");
         match message.expect("a frame, not the end").unwrap() {
+            Message::Text(text) if text.contains(COUNTS) => {}
             Message::Text(text) => return Some(text.to_string()),
             Message::Close(_) => return None,
             _ => {}
@@ -208,7 +109,11 @@ impl Blocks {
         loop {
             if let Some(end) = self.read.find("\n\n") {
                 let rest = self.read.split_off(end + 2);
-                return Some(std::mem::replace(&mut self.read, rest));
+                let block = std::mem::replace(&mut self.read, rest);
+                if block.contains("event: connected-clients\n") {
+                    continue;
+                }
+                return Some(block);
             }
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk())
                 .await
@@ -454,4 +359,57 @@ async fn answers_of_what_was_missed_and_errors_are_as_they_are_told() {
         raw(&mut ws).await.unwrap() + "\n",
         fixture("error-without-id.json")
     );
+}
+
+#[tokio::test]
+async fn who_is_here_is_as_it_is_told() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.person("ada").await, app.person("bob").await);
+    let root = app.administrator("root").await;
+    let mut ws = silently(&ada, "").await;
+    raw(&mut ws).await.unwrap();
+    let _bob = bob.ws("channel=presence:lobby").await;
+    ws.send_text(fixture("client-join-presence.json")).await;
+    is_like(&raw(&mut ws).await.unwrap(), "ack-join-presence");
+    ws.send_text(fixture("client-presence.json")).await;
+    is_like(&raw(&mut ws).await.unwrap(), "ack-presence");
+    let mut again = silently(&ada, "channel=presence:lobby").await;
+    let welcome = raw(&mut again).await.unwrap();
+    let lists: Value = serde_json::from_str(&welcome).unwrap();
+    assert_eq!(
+        lists["presence"]["presence:lobby"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let carl = app.person("carl").await;
+    let mut first = silently(&carl, "channel=presence:lobby").await;
+    let welcome = raw(&mut first).await.unwrap();
+    let keys = |text: &str| match Shape::of(text) {
+        Shape::Object(fields) => fields.into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(keys(&welcome), keys(&fixture("welcome-presence.json")));
+    let joined = loop {
+        let frame = raw(&mut ws).await.unwrap();
+        if frame.contains("user-joined") {
+            break frame;
+        }
+    };
+    is_like(&joined, "event-user-joined");
+
+    let mut watch = silently(&root, "").await;
+    watch.hears_counts = true;
+    watch.next_text().await;
+    is_like(&watch.next_text().await, "event-connected-clients-full");
+    let mut own = silently(&root, "channel=document:42").await;
+    own.hears_counts = true;
+    let counted = loop {
+        let text = own.next_text().await;
+        if text.contains(COUNTS) && text.contains(r#""channel":"document:42""#) {
+            break text;
+        }
+    };
+    is_like(&counted, "event-connected-clients");
 }

@@ -107,3 +107,22 @@ async fn what_is_within_the_retention_stays() {
         assert_eq!(follower.next_event().await.unwrap()["data"], n);
     }
 }
+
+#[tokio::test]
+async fn who_was_out_for_longer_than_the_retention_gets_nothing_of_that_time() {
+    let app = TestApp::start_with(|config| config.log_retention = RETENTION).await;
+    let (ada, bob) = (app.person("ada").await, app.person("bob").await);
+    let group = ada.makes_group("writers").await;
+    ada.admits(&bob, &group).await;
+    ada.expels(&bob, &group).await;
+    app.tells("global", 5).await;
+    forgets(&app).await;
+    // A cursor from long after he was put out, and from before the rest.
+    let cursor = bob.get("/auth/me").await.cursor();
+    app.says(&format!("group:{group}"), "note", "\"secret\"")
+        .await;
+    ada.admits(&bob, &group).await;
+    let mut page = bob.ws(&format!("cursor={cursor}")).await;
+    assert_eq!(page.welcome["recovered"], false);
+    assert!(page.so_far().await.is_empty());
+}

@@ -66,11 +66,15 @@ const NOT_NAMED: [(&str, &[&str]); 3] = [
 ];
 
 /// Who else commits or appends, and why that is no way round the notification layer.
-const COMMITS: [(&str, &str); 4] = [
+const COMMITS: [(&str, &str); 5] = [
     ("notify/mod.rs", "the layer itself"),
     (
         "session.rs",
         "a login begins and ends in the session layer, which stands outside the notification layer",
+    ),
+    (
+        "last_seen.rs",
+        "who comes and goes does so by connections, not requests",
     ),
     ("dev.rs", "demo data comes with no request"),
     (

@@ -40,6 +40,8 @@ pub enum ClientFrame {
         channel: Channel,
         /// What came since is in the answer.
         cursor: Option<Cursor>,
+        /// What a presence channel says of its user.
+        meta: Option<Data>,
     },
     /// Be in a channel no more.
     Leave {
@@ -58,6 +60,13 @@ pub enum ClientFrame {
         volatile: bool,
         /// The sender gets it too.
         to_self: bool,
+    },
+    /// Say something else of oneself in a presence channel.
+    Presence {
+        /// Which.
+        channel: Channel,
+        /// What.
+        meta: Data,
     },
     /// Is anybody there?
     Ping,
@@ -140,18 +149,14 @@ impl Fields<'_> {
             .kind
             .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
             .ok_or_else(|| {
-                invalid("\"type\" must be a string, one of join, leave, publish and ping")
+                invalid("\"type\" must be a string, one of join, leave, publish, presence and ping")
             })?;
         match &*kind {
-            "join" => {
-                if let Some(meta) = self.meta {
-                    check_meta(meta)?;
-                }
-                Ok(ClientFrame::Join {
-                    channel: self.channel()?,
-                    cursor: self.cursor()?,
-                })
-            }
+            "join" => Ok(ClientFrame::Join {
+                channel: self.channel()?,
+                cursor: self.cursor()?,
+                meta: self.meta.map(meta).transpose()?,
+            }),
             "leave" => Ok(ClientFrame::Leave {
                 channel: self.channel()?,
             }),
@@ -164,10 +169,21 @@ impl Fields<'_> {
                 volatile: flag("volatile", self.volatile)?,
                 to_self: flag("toSelf", self.to_self)?,
             }),
+            "presence" => Ok(ClientFrame::Presence {
+                channel: self.channel()?,
+                meta: self.meta.map_or_else(
+                    || {
+                        Err(invalid(
+                            "\"meta\" is missing; expected what is to be said of you",
+                        ))
+                    },
+                    meta,
+                )?,
+            }),
             "ping" => Ok(ClientFrame::Ping),
             _ => Err((
                 ErrorCode::UnknownType,
-                "unknown \"type\"; expected one of join, leave, publish and ping".into(),
+                "unknown \"type\"; expected one of join, leave, publish, presence and ping".into(),
             )),
         }
     }
@@ -224,7 +240,7 @@ fn flag(name: &str, raw: Option<&RawValue>) -> Result<bool, Wrong> {
     }
 }
 
-fn check_meta(raw: &RawValue) -> Result<(), Wrong> {
+fn meta(raw: &RawValue) -> Result<Data, Wrong> {
     let meta = Data::of(raw).map_err(|error| invalid(format!("\"meta\" {error}")))?;
     if meta.as_str().len() > MAX_META_BYTES {
         return Err((
@@ -232,7 +248,7 @@ fn check_meta(raw: &RawValue) -> Result<(), Wrong> {
             format!("\"meta\" may have at most {MAX_META_BYTES} bytes"),
         ));
     }
-    Ok(())
+    Ok(meta)
 }
 
 /// A whole number from 0 to 2^64-1, or a short string on one line.

@@ -10,7 +10,7 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 
 use super::{CommandId, ErrorCode, Rejection};
-use crate::realtime::{Channel, Close, Cursor, Data, Event, SocketId, User};
+use crate::realtime::{Channel, Close, Cursor, Data, Event, Members, SocketId, User};
 
 const RFC3339_MILLIS: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -89,15 +89,21 @@ impl Frame {
         Self::new(json, event.name.as_str(), cursor, None, data)
     }
 
-    /// The first frame of every connection.
-    pub fn welcome(welcome: &Welcome<'_>) -> Self {
-        Self::new(
-            Data::from_value(welcome).as_str().to_owned(),
-            "welcome",
-            Some(welcome.cursor),
-            None,
-            0..0,
-        )
+    /// The first frame of every connection, with who is in the presence channels that it is in.
+    pub fn welcome(welcome: &Welcome<'_>, presence: &[(Channel, Members)]) -> Self {
+        let mut json = Data::from_value(welcome).as_str().to_owned();
+        if !presence.is_empty() {
+            // Lists are JSON already, and channels have no character that JSON escapes.
+            let lists = presence
+                .iter()
+                .map(|(channel, here)| (channel, here.list.as_str()));
+            push_object(&mut json, "presence", lists);
+            let counts = presence
+                .iter()
+                .filter_map(|(of, here)| Some((of, here.count?)));
+            push_object(&mut json, "presenceCounts", counts);
+        }
+        Self::new(json, "welcome", Some(welcome.cursor), None, 0..0)
     }
 
     /// Says that the connection lives, and how far the log has been looked through for it.
@@ -232,6 +238,21 @@ impl Frame {
         }
         block.push('\n');
         block.into()
+    }
+}
+
+/// Puts one more field at the end of an object: an object itself, if there is anything in it.
+fn push_object(
+    json: &mut String,
+    name: &str,
+    fields: impl Iterator<Item = (impl fmt::Display, impl fmt::Display)>,
+) {
+    let fields: Vec<String> = fields
+        .map(|(key, value)| format!(r#""{key}":{value}"#))
+        .collect();
+    if !fields.is_empty() {
+        json.truncate(json.len() - 1);
+        let _ = write!(json, r#","{name}":{{{}}}}}"#, fields.join(","));
     }
 }
 

@@ -6,8 +6,12 @@
 //! Invariants: nothing here awaits, blocks or fails; the lock is a leaf but for the outboxes', which are taken inside
 //! it; a room exists exactly while somebody is in it.
 
+mod arrival;
+mod census;
 mod moves;
+mod presence;
 mod publish;
+mod pulse;
 mod versions;
 
 use std::collections::HashMap;
@@ -15,33 +19,28 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+pub use arrival::{Arrival, Connected, Limits, Refusal};
+pub use census::{RoomSize, Sighting};
 pub use moves::Move;
+pub use pulse::PULSE;
 use versions::Versions;
 
 use super::channel::Channel;
 use super::close::Close;
-use super::connection::{Connection, ConnectionId, SessionKey, SocketId, Transport};
+use super::connection::{Connection, ConnectionId, SocketId};
 use super::cursor::{Cursor, Epoch, Position};
+use super::data::Data;
 use super::outbox::Outbox;
+use super::presence::Members;
 use super::protocol::Frame;
 use super::room::Room;
 pub use super::room::{Access, Membership};
-use super::user::{User, UserId};
-
-/// What one process, address, user and connection may take.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections in all.
-    pub max_connections: usize,
-    /// Connections of one address.
-    pub max_connections_per_ip: usize,
-    /// Connections of one user.
-    pub max_connections_per_user: usize,
-    /// Channels that one connection asked for.
-    pub max_channels: usize,
-    /// Bytes that may wait for one connection.
-    pub outbox_bytes: usize,
-}
+use super::user::UserId;
+use census::Census;
+use presence::{Parting, Present};
 
 /// Every room and every connection of this process.
 #[derive(Debug)]
@@ -49,6 +48,8 @@ pub struct Registry {
     epoch: Epoch,
     limits: Limits,
     state: Mutex<State>,
+    /// There is something to be told a little later.
+    wake: Notify,
 }
 
 #[derive(Debug)]
@@ -59,6 +60,8 @@ struct State {
     /// users, and an id is no credential.
     sockets: HashMap<SocketId, ConnectionId>,
     addresses: HashMap<IpAddr, usize>,
+    present: Present,
+    census: Census,
     /// The last kept event that was delivered.
     position: Position,
     versions: Versions,
@@ -70,42 +73,6 @@ struct Entry {
     connection: Arc<Connection>,
     address: Option<IpAddr>,
     channels: HashMap<Channel, Membership>,
-}
-
-/// Who wants in, and where to.
-#[derive(Debug)]
-pub struct Arrival {
-    /// Whose connection it will be; a guest's is nobody's.
-    pub user: Option<User>,
-    /// The login it came with.
-    pub session: Option<SessionKey>,
-    /// The id it brought.
-    pub socket: Option<SocketId>,
-    /// Which way its bytes go.
-    pub transport: Transport,
-    /// Where it came from, for the limit of each address.
-    pub address: Option<IpAddr>,
-    /// The channels it may have, and how.
-    pub channels: Vec<(Channel, Membership)>,
-    /// [`Registry::access_version`] from before the channels were looked up.
-    pub access_version: u64,
-    /// Where it resumes from, if it can.
-    pub resume: Option<Position>,
-}
-
-/// Why nobody was let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Somebody's rights changed meanwhile: look them up again and come back.
-    Stale,
-    /// As many connections as there may be.
-    Full,
-    /// As many connections as the address may have.
-    FullForAddress,
-    /// As many connections as the user may have.
-    FullForUser,
-    /// As many channels as a connection may have.
-    TooManyChannels,
 }
 
 /// A connection in the registry. Dropping it leaves every room.
@@ -136,6 +103,8 @@ impl Registry {
             connections: HashMap::new(),
             sockets: HashMap::new(),
             addresses: HashMap::new(),
+            present: Present::default(),
+            census: Census::default(),
             position,
             versions: Versions::default(),
             next_id: 1,
@@ -144,6 +113,7 @@ impl Registry {
             epoch,
             limits,
             state: Mutex::new(state),
+            wake: Notify::new(),
         }
     }
 
@@ -183,7 +153,7 @@ impl Registry {
     ///
     /// # Errors
     /// When a limit is reached, or rights changed since they were looked up.
-    pub fn connect(self: &Arc<Self>, arrival: Arrival) -> Result<(Handle, Position), Refusal> {
+    pub fn connect(self: &Arc<Self>, arrival: Arrival) -> Result<Connected, Refusal> {
         let mut guard = self.state.lock().unwrap();
         let state = &mut *guard;
         let user = arrival.user.as_ref().map(|user| &user.id);
@@ -202,6 +172,7 @@ impl Registry {
             user: arrival.user,
             session: arrival.session,
             transport: arrival.transport,
+            since: OffsetDateTime::now_utc(),
             outbox: Outbox::new(self.limits.outbox_bytes),
             live: AtomicBool::new(live),
         });
@@ -217,10 +188,14 @@ impl Registry {
         if let Some(address) = arrival.address {
             *state.addresses.entry(address).or_default() += 1;
         }
+        state.see(connection.user_id());
         let channels = arrival.channels.into_iter().collect::<HashMap<_, _>>();
         for channel in channels.keys() {
-            state.enter(channel, &connection);
+            state.enter(channel, &connection, None);
         }
+        let presence = channels.keys().filter(|channel| channel.is_presence());
+        let presence = presence.map(|channel| (channel.clone(), state.members(channel, id)));
+        let presence = presence.collect();
         state.connections.insert(
             id,
             Entry {
@@ -229,17 +204,20 @@ impl Registry {
                 channels,
             },
         );
-        Ok((
-            Handle {
+        self.wake_for(state);
+        Ok(Connected {
+            handle: Handle {
                 registry: Arc::clone(self),
                 connection,
             },
-            state.position,
-        ))
+            position: state.position,
+            presence,
+        })
     }
 
     /// Puts a connection into a channel, and holds its outbox: the caller answers with [`Outbox::release`], and what
-    /// the room says from the returned position on comes after the answer.
+    /// the room says from the returned position on comes after the answer. `meta` is what a presence channel says of
+    /// its user; returned is who is there, the connection's own user among them.
     ///
     /// # Errors
     /// When the connection has as many channels as it may, or rights changed since they were looked up.
@@ -249,7 +227,8 @@ impl Registry {
         channel: &Channel,
         access: Access,
         access_version: u64,
-    ) -> Result<Cursor, Refusal> {
+        meta: Option<Data>,
+    ) -> Result<(Cursor, Option<Members>), Refusal> {
         let mut guard = self.state.lock().unwrap();
         let state = &mut *guard;
         if state.versions.of(connection.user_id()) != access_version {
@@ -268,12 +247,29 @@ impl Registry {
                     entry
                         .channels
                         .insert(channel.clone(), Membership::asked(access));
-                    state.enter(channel, connection);
+                    connection.outbox.hold();
+                    state.enter(channel, connection, meta);
+                    let members = self.here(state, channel, connection);
+                    return Ok((self.cursor_at(state.position), members));
                 }
             }
         }
         connection.outbox.hold();
-        Ok(self.cursor_at(state.position))
+        state.describe(channel, connection, meta);
+        let members = self.here(state, channel, connection);
+        Ok((self.cursor_at(state.position), members))
+    }
+
+    /// Who is in a presence channel, for the answer to somebody who came in; what has changed by that is told soon.
+    fn here(
+        &self,
+        state: &mut State,
+        channel: &Channel,
+        connection: &Connection,
+    ) -> Option<Members> {
+        self.wake_for(state);
+        let is_presence = channel.is_presence();
+        is_presence.then(|| state.members(channel, connection.id))
     }
 
     /// Takes a connection out of a channel and answers: nothing of the room comes after the answer. Leaving a channel
@@ -291,7 +287,8 @@ impl Registry {
             return false;
         }
         if entry.channels.remove(channel).is_some() {
-            state.exit(channel, connection.id);
+            state.exit(channel, connection, Parting::Left);
+            self.wake_for(&mut state);
         }
         connection.outbox.push(answer);
         true
@@ -353,9 +350,12 @@ impl Registry {
         let Some(entry) = state.connections.remove(&connection.id) else {
             return;
         };
+        let parting = self.parting(connection);
         for channel in entry.channels.keys() {
-            state.exit(channel, connection.id);
+            state.exit(channel, connection, parting);
         }
+        state.see(connection.user_id());
+        self.wake_for(&mut state);
         if state.sockets.get(&connection.socket) == Some(&connection.id) {
             state.sockets.remove(&connection.socket);
         }
@@ -371,38 +371,6 @@ impl Registry {
 }
 
 impl State {
-    fn check_limits(&self, limits: &Limits, arrival: &Arrival) -> Result<(), Refusal> {
-        if self.connections.len() >= limits.max_connections {
-            return Err(Refusal::Full);
-        }
-        let of_address = arrival
-            .address
-            .and_then(|address| self.addresses.get(&address));
-        if of_address.is_some_and(|count| *count >= limits.max_connections_per_ip) {
-            return Err(Refusal::FullForAddress);
-        }
-        if let Some(user) = &arrival.user {
-            // A connection that takes the place of another one is not one more.
-            let others = self
-                .own(&user.id)
-                .filter(|other| Some(other.socket) != arrival.socket)
-                .count();
-            if others >= limits.max_connections_per_user {
-                return Err(Refusal::FullForUser);
-            }
-        }
-        if arrival
-            .channels
-            .iter()
-            .filter(|(_, membership)| !membership.automatic)
-            .count()
-            > limits.max_channels
-        {
-            return Err(Refusal::TooManyChannels);
-        }
-        Ok(())
-    }
-
     /// A user's own connections: all are in the user's room, where administrators may be too.
     fn own<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a Arc<Connection>> {
         let members = self
@@ -424,20 +392,26 @@ impl State {
             .collect()
     }
 
-    fn enter(&mut self, channel: &Channel, connection: &Arc<Connection>) {
+    fn enter(&mut self, channel: &Channel, connection: &Arc<Connection>, meta: Option<Data>) {
         let room = self.rooms.entry(channel.clone()).or_default();
         room.members.insert(connection.id, Arc::clone(connection));
+        self.count_in(channel, connection);
+        self.appear(channel, connection, meta);
     }
 
-    fn exit(&mut self, channel: &Channel, id: ConnectionId) {
+    fn exit(&mut self, channel: &Channel, connection: &Connection, parting: Parting) {
         if let Some(room) = self.rooms.get_mut(channel) {
-            room.members.remove(&id);
+            room.members.remove(&connection.id);
             if room.members.is_empty() {
                 self.rooms.remove(channel);
             }
         }
+        self.count_out(channel);
+        self.disappear(channel, connection, parting);
     }
 }
 
+#[cfg(test)]
+mod presence_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! Moves: what a change in the store means for connections that are there already.
 
+use std::sync::Arc;
+
+use super::presence::Parting;
 use super::{Access, Membership, State};
 use crate::realtime::channel::Kind;
 use crate::realtime::connection::{ConnectionId, SessionKey};
@@ -80,7 +83,7 @@ impl State {
                     let held = entry.channels.entry(channel.clone()).or_insert(membership);
                     (held.access, held.automatic) = (*access, true);
                     let connection = entry.connection.clone();
-                    self.enter(channel, &connection);
+                    self.enter(channel, &connection, None);
                 }
             }
             Move::Change {
@@ -96,6 +99,10 @@ impl State {
                             self.remove(id, &channel.presence());
                         }
                     }
+                }
+                if access.is_none() {
+                    // Also who has dropped out, and might come back.
+                    self.forget(&channel.presence(), user);
                 }
             }
             Move::EndSession { user, session } => {
@@ -116,6 +123,7 @@ impl State {
                     .rooms
                     .get(channel)
                     .map(|room| room.members.keys().copied().collect());
+                self.present.dissolve(channel);
                 for id in members.unwrap_or_default() {
                     self.remove(id, channel);
                 }
@@ -139,9 +147,11 @@ impl State {
             !matches!(channel.kind(), Kind::User(_)),
             "a connection never leaves its user's room"
         );
-        let entry = self.connections.get_mut(&id);
-        if entry.is_some_and(|entry| entry.channels.remove(channel).is_some()) {
-            self.exit(channel, id);
+        if let Some(entry) = self.connections.get_mut(&id)
+            && entry.channels.remove(channel).is_some()
+        {
+            let connection = Arc::clone(&entry.connection);
+            self.exit(channel, &connection, Parting::Left);
         }
     }
 

@@ -31,6 +31,9 @@ impl Registry {
         for change in moves {
             state.after(change);
         }
+        if !moves.is_empty() {
+            self.wake_for(&mut state);
+        }
     }
 
     fn deliver(&self, state: &State, event: &Event) {

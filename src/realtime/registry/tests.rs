@@ -1,6 +1,8 @@
 //! The registry against small stories, and against its own invariants.
 
 use super::*;
+use crate::realtime::User;
+use crate::realtime::connection::{SessionKey, Transport};
 use crate::realtime::outbox::Waiting;
 use crate::realtime::{Data, Event, Origin};
 
@@ -11,6 +13,7 @@ fn limits() -> Limits {
         max_connections_per_user: 2,
         max_channels: 3,
         outbox_bytes: 100_000,
+        presence_grace: std::time::Duration::from_secs(10),
     }
 }
 
@@ -48,13 +51,19 @@ fn arrival(registry: &Registry, id: &str) -> Arrival {
 }
 
 fn connect(registry: &Arc<Registry>, id: &str) -> Handle {
-    registry.connect(arrival(registry, id)).unwrap().0
+    registry.connect(arrival(registry, id)).unwrap().handle
 }
 
 fn join(registry: &Registry, handle: &Handle, name: &str) {
     let version = registry.access_version(handle.connection().user_id());
     registry
-        .join(handle.connection(), &channel(name), Access::Write, version)
+        .join(
+            handle.connection(),
+            &channel(name),
+            Access::Write,
+            version,
+            None,
+        )
         .unwrap();
     handle.connection().outbox.release(Frame::ack(None, &[]));
     received(handle);
@@ -112,7 +121,7 @@ fn the_originator_is_left_out_and_nobody_else_with_its_socket_id() {
                 ..arrival(&registry, id)
             })
             .unwrap()
-            .0
+            .handle
     };
     let (ada, eve) = (with("ada"), with("eve"));
     let origin = Some(Origin {
@@ -121,7 +130,6 @@ fn the_originator_is_left_out_and_nobody_else_with_its_socket_id() {
     });
     registry.publish(&Event {
         origin,
-        except: [].into(),
         ..event(&["global"], None)
     });
     assert!(received(&ada).is_empty());
@@ -139,7 +147,7 @@ fn a_socket_channel_reaches_the_first_who_brought_the_id() {
                 ..arrival(&registry, id)
             })
             .unwrap()
-            .0
+            .handle
     };
     let (ada, eve) = (with("ada"), with("eve"));
     registry.publish(&event(&[&format!("socket:{socket}")], None));
@@ -215,7 +223,13 @@ fn rights_that_were_looked_up_before_a_move_are_stale() {
     );
     assert_eq!(registry.connect(late).err(), Some(Refusal::Stale));
     assert_eq!(
-        registry.join(ada.connection(), &channel("a:b"), Access::Read, version),
+        registry.join(
+            ada.connection(),
+            &channel("a:b"),
+            Access::Read,
+            version,
+            None
+        ),
         Err(Refusal::Stale)
     );
 }
@@ -244,7 +258,7 @@ fn an_ended_session_closes_its_own_connections_only() {
                 ..arrival(&registry, id)
             })
             .unwrap()
-            .0
+            .handle
     };
     let (one, two, other) = (
         with("ada", key("1")),
@@ -266,7 +280,11 @@ fn an_ended_session_closes_its_own_connections_only() {
 #[test]
 fn a_connection_that_reads_the_log_gets_no_kept_events_until_it_is_near() {
     let registry = registry();
-    let (ada, position) = registry
+    let Connected {
+        handle: ada,
+        position,
+        ..
+    } = registry
         .connect(Arrival {
             resume: Some(50),
             ..arrival(&registry, "ada")
@@ -298,7 +316,13 @@ fn limits_refuse_and_come_free_again() {
     }
     let version = registry.access_version(first.connection().user_id());
     assert_eq!(
-        registry.join(first.connection(), &channel("a:4"), Access::Read, version),
+        registry.join(
+            first.connection(),
+            &channel("a:4"),
+            Access::Read,
+            version,
+            None
+        ),
         Err(Refusal::TooManyChannels)
     );
     assert!(!registry.leave(
@@ -348,7 +372,7 @@ fn one_that_resumes_from_the_very_end_gets_what_comes_next_once() {
         resume: Some(100),
         ..arrival(&registry, "ada")
     };
-    let (ada, _) = registry.connect(resumes).unwrap();
+    let ada = registry.connect(resumes).unwrap().handle;
     registry.commit(&[event(&["global"], Some(101))], &[]);
     assert_eq!(registry.catch_up(ada.connection(), 100, 10), (101, true));
     assert!(received(&ada).is_empty(), "it reads 101 in the log");
@@ -363,7 +387,7 @@ fn a_socket_id_is_taken_from_all_who_linger_with_it() {
             socket,
             ..arrival(&registry, "ada")
         };
-        registry.connect(arrival).unwrap().0
+        registry.connect(arrival).unwrap().handle
     };
     let (first, second, third) = (again(), again(), again());
     assert_eq!(closed(&first), Some(Close::Replaced));

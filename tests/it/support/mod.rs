@@ -8,6 +8,7 @@ mod follower;
 mod person;
 mod program;
 mod raw;
+mod shape;
 mod sse;
 mod ws;
 
@@ -21,6 +22,7 @@ pub(crate) use follower::Follower;
 pub(crate) use person::{Answer, Person};
 pub(crate) use program::{Program, roomcast, run};
 pub(crate) use raw::{CLOSE, PING, Raw, TEXT, frame};
+pub(crate) use shape::Shape;
 pub(crate) use sse::SseClient;
 pub(crate) use ws::{Ended, WsClient};
 

@@ -13,6 +13,8 @@ pub(crate) struct SseClient {
     pub(crate) welcome: Value,
     pub(crate) last_id: Option<String>,
     pub(crate) retry: Option<u64>,
+    /// As a WebSocket client's.
+    pub(crate) hears_counts: bool,
     events: Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>,
 }
 
@@ -51,6 +53,7 @@ impl SseClient {
             welcome: Value::Null,
             last_id: None,
             retry: None,
+            hears_counts: false,
             events: Box::pin(events),
         }
     }
@@ -64,6 +67,9 @@ impl SseClient {
             let Ok(event) = event else { return None };
             self.retry = event.retry.or(self.retry);
             let Some(name) = event.event else { continue };
+            if name == "connected-clients" && !self.hears_counts {
+                continue;
+            }
             if event.id.is_some() {
                 self.last_id.clone_from(&event.id);
             }

@@ -19,6 +19,8 @@ pub(crate) struct WsClient {
     /// What came while an answer was waited for.
     early: VecDeque<Value>,
     last_id: u64,
+    /// How many are in a room comes whenever that changes; who does not ask for it does not want to see it.
+    pub(crate) hears_counts: bool,
 }
 
 /// How a connection ended: the close code, where there was one, and the `disconnect` before it.
@@ -64,6 +66,7 @@ impl WsClient {
             socket,
             early: VecDeque::new(),
             last_id: 0,
+            hears_counts: false,
         })
     }
 
@@ -81,10 +84,15 @@ impl WsClient {
 
     /// The next text, byte for byte.
     pub(crate) async fn next_text(&mut self) -> String {
-        let message = tokio::time::timeout(PATIENCE, self.socket.next())
-            .await
-            .expect("nothing came");
-        message.unwrap().unwrap().into_text().unwrap().to_string()
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next())
+                .await
+                .expect("nothing came");
+            let text = message.unwrap().unwrap().into_text().unwrap();
+            if self.hears_counts || !text.contains(r#""event":"connected-clients""#) {
+                return text.to_string();
+            }
+        }
     }
 
     /// The next frame that is no heartbeat.
@@ -114,6 +122,9 @@ impl WsClient {
             match message {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
+                    if frame["event"] == "connected-clients" && !self.hears_counts {
+                        continue;
+                    }
                     if frame["type"] != "disconnect" {
                         return Ok(frame);
                     }

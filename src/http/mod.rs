@@ -9,9 +9,11 @@ mod documents;
 mod extract;
 mod groups;
 mod health;
+mod messages;
 mod permissions;
 mod record;
 mod request_id;
+mod rooms;
 mod roots;
 mod users;
 
@@ -22,7 +24,7 @@ use ::http::{HeaderValue, header};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{any, delete, get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -141,6 +143,19 @@ fn api() -> Router<Roomcast> {
             get(documents::show)
                 .put(documents::update)
                 .merge(delete(documents::remove)),
+        )
+        .route("/rooms", get(rooms::list).post(rooms::create))
+        .route(
+            "/rooms/{id}",
+            get(rooms::show).put(rooms::update).delete(rooms::remove),
+        )
+        .route(
+            "/rooms/{id}/messages",
+            get(messages::list).post(messages::create),
+        )
+        .route(
+            "/rooms/{id}/messages/{message}",
+            patch(messages::update).delete(messages::remove),
         )
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)

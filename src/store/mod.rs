@@ -6,7 +6,9 @@
 pub(crate) mod access;
 pub(crate) mod documents;
 pub(crate) mod groups;
+pub(crate) mod messages;
 pub(crate) mod permissions;
+pub(crate) mod rooms;
 pub(crate) mod roots;
 pub(crate) mod sessions;
 pub(crate) mod users;

@@ -11,6 +11,7 @@ mod support;
 mod accounts;
 mod api;
 mod attacks;
+mod chat;
 mod churn;
 mod crash;
 mod durability;

@@ -8,13 +8,15 @@ use time::OffsetDateTime;
 use crate::accounts;
 use crate::app::Roomcast;
 use crate::config::{Config, Registration};
-use crate::realtime::Data;
 use crate::realtime::registry::Access;
+use crate::realtime::{Data, User};
 use crate::store::documents::{self, Document};
 use crate::store::groups::{self, Group};
-use crate::store::new_id;
+use crate::store::messages::{self, Message};
 use crate::store::permissions::{self, Holder};
+use crate::store::rooms::{self, ChatRoom};
 use crate::store::roots::{self, DocumentRoot};
+use crate::store::{Db, new_id};
 
 /// The password of every demo user.
 const PASSWORD: &str = "roomcast-demo";
@@ -39,6 +41,7 @@ pub fn configure(mut config: Config) -> anyhow::Result<(Config, tempfile::TempDi
 pub struct Demo {
     root: String,
     document: String,
+    room: String,
 }
 
 /// Puts demo people and data into an empty database.
@@ -85,17 +88,44 @@ pub async fn fill(app: &Roomcast) -> anyhow::Result<Demo> {
         updated_at: now,
     };
     documents::insert(db, &document).await?;
+    let room = lobby(db, &people, now).await?;
     turn.commit(Vec::new()).await?;
     Ok(Demo {
         root: root.id,
         document: document.id,
+        room,
     })
+}
+
+/// A chat room in which the first two have greeted each other.
+async fn lobby(db: &mut Db, people: &[User], now: OffsetDateTime) -> anyhow::Result<String> {
+    let room = ChatRoom {
+        id: new_id(),
+        name: "Lobby".into(),
+        group_id: None,
+        owner_id: people[0].id.to_string(),
+        created_at: now,
+    };
+    rooms::insert(db, &room).await?;
+    for (person, text) in people.iter().zip(["Hello, Bob.", "Hello, Ada."]) {
+        let message = Message {
+            id: new_id(),
+            room_id: room.id.clone(),
+            author_id: person.id.to_string(),
+            author_name: person.name.to_string(),
+            text: text.into(),
+            created_at: now,
+            edited_at: None,
+        };
+        messages::insert(db, &message).await?;
+    }
+    Ok(room.id)
 }
 
 impl Demo {
     /// What to try, with addresses that work.
     pub fn introduction(&self, address: SocketAddr) -> String {
-        let (root, document) = (&self.root, &self.document);
+        let (root, document, room) = (&self.root, &self.document, &self.room);
         let mut text = format!(
             "\nroomcast {} dev: demo data that is gone when you stop it, on this machine only.\n\
              People: ada, bob and root (administrator), password {PASSWORD}\n",
@@ -122,6 +152,12 @@ impl Demo {
                 "The same over WebSocket",
                 format!(
                     "ws://{address}/ws?channel=document:{root}   (with the cookie from ada.jar)"
+                ),
+            ),
+            (
+                "Say something in a chat room; whoever listens to chat:, with the same id, hears it",
+                format!(
+                    "curl -sb ada.jar http://{address}/api/v1/rooms/{room}/messages -H 'Content-Type: application/json' -d '{{\"text\":\"Who is there?\"}}'"
                 ),
             ),
         ];

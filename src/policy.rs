@@ -1,12 +1,14 @@
 //! The policy: who may join, read and write what, and what a change of rights means for those who are connected.
 
+use std::collections::HashSet;
+
 use crate::caller::Caller;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::{Access, Membership, Move};
 use crate::realtime::{Channel, User, UserId};
 use crate::store::permissions::Holder;
-use crate::store::{Db, access, groups};
+use crate::store::{Db, access, groups, rooms};
 
 /// What a caller may do in a channel; a guest is nobody.
 pub(crate) async fn access(
@@ -53,6 +55,9 @@ async fn direct(
             kind: "document",
             id,
         } => access::of_root(db, id, &user.id).await,
+        Kind::Context { kind: "chat", id } => Ok(rooms::admits(db, id, &user.id)
+            .await?
+            .then_some(Access::Write)),
         // Every connection has its own already, and nobody else's is anybody's.
         Kind::Admin | Kind::Socket(_) | Kind::Presence(_) | Kind::Context { .. } => Ok(None),
     }
@@ -68,6 +73,17 @@ async fn presence(db: &mut Db, user: Option<&User>, of: &str) -> sqlx::Result<Op
     }
     // What happens in a presence channel only the server says.
     Ok(direct(db, user, &channel).await?.map(|_| Access::Read))
+}
+
+/// Why a client may not keep an event in a channel where it may publish; nothing, if it may. What is kept in a chat
+/// room is what its history has, so that goes over HTTP.
+pub(crate) fn refuses_kept(channel: &Channel) -> Option<String> {
+    let Kind::Context { kind: "chat", id } = channel.kind() else {
+        return None;
+    };
+    Some(format!(
+        "Only volatile events are published to {channel}; to say something, POST /api/v1/rooms/{id}/messages."
+    ))
 }
 
 /// The channels that the server joins somebody to on connect.
@@ -118,19 +134,23 @@ pub(crate) async fn withdraw_membership(
     changed(db, at, &roots).await
 }
 
-/// Deletes a group, and says what that means. Its members hear of it before its channel is no more.
+/// Deletes a group with its chat rooms, and says what that means. Its members hear of it before the channels are no
+/// more.
 pub(crate) async fn withdraw_group(
     db: &mut Db,
     at: Position,
     group_id: &str,
 ) -> sqlx::Result<Vec<Move>> {
-    let channel = Channel::group(group_id);
     let roots = access::roots_of_group(db, group_id).await?;
+    let rooms = rooms::ids_of_group(db, group_id).await?;
+    let mut gone: HashSet<_> = rooms.iter().map(|id| Channel::chat(id)).collect();
+    gone.insert(Channel::group(group_id));
     access::withdrawing_membership(db, at, group_id, None).await?;
     groups::delete(db, group_id).await?;
     let mut moves = changed(db, at, &roots).await?;
-    moves.retain(|change| !matches!(change, Move::Change { channel: of, .. } if *of == channel));
-    moves.push(Move::Dissolve { channel });
+    moves
+        .retain(|change| !matches!(change, Move::Change { channel, .. } if gone.contains(channel)));
+    moves.extend(gone.into_iter().map(|channel| Move::Dissolve { channel }));
     Ok(moves)
 }
 

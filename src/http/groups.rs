@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::extract::{Body, Paging, Params, Path, check_name};
 use super::permissions::keep_a_writer;
 use super::record::{self, Kind};
+use super::rooms::gone_with_group;
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::policy;
 use crate::realtime::{Channel, User};
 use crate::store::groups::{self, Group};
 use crate::store::users::{self, user_id};
-use crate::store::{Db, Page, access, new_id};
+use crate::store::{Db, Page, access, new_id, rooms};
 
 /// Members that are shown with a group.
 const SHOWN_MEMBERS: i64 = 1_000;
@@ -117,6 +118,7 @@ pub(super) async fn remove(
         to.push(Channel::user(&user_id(&member.id)?));
     }
     let roots = access::roots_of_group(tx.db(), &id).await?;
+    let rooms = rooms::ids_of_group(tx.db(), &id).await?;
     let at = tx.position();
     let moves = policy::withdraw_group(tx.db(), at, &id).await?;
     tx.moves(moves);
@@ -124,7 +126,7 @@ pub(super) async fn remove(
         keep_a_writer(tx.db(), root).await?;
     }
     let notify = record::deleted(&caller, Kind::Group, &id, to);
-    Ok((StatusCode::NO_CONTENT, notify))
+    Ok((StatusCode::NO_CONTENT, gone_with_group(&rooms, &id, notify)))
 }
 
 /// `PUT /groups/{id}/members/{user}`: in, or with another rank.

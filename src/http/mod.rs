@@ -10,10 +10,12 @@ mod documents;
 mod extract;
 mod groups;
 mod health;
+mod messages;
 mod permissions;
 mod presence;
 mod record;
 mod request_id;
+mod rooms;
 mod roots;
 mod users;
 
@@ -24,7 +26,7 @@ use ::http::{HeaderValue, header};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{any, delete, get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -149,6 +151,19 @@ fn api() -> Router<Roomcast> {
         .route("/admin/rooms", get(admin::rooms))
         .route("/admin/connections", get(admin::connections))
         .route("/admin/connections/{socket}", delete(admin::remove))
+        .route("/rooms", get(rooms::list).post(rooms::create))
+        .route(
+            "/rooms/{id}",
+            get(rooms::show).put(rooms::update).delete(rooms::remove),
+        )
+        .route(
+            "/rooms/{id}/messages",
+            get(messages::list).post(messages::create),
+        )
+        .route(
+            "/rooms/{id}/messages/{message}",
+            patch(messages::update).delete(messages::remove),
+        )
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)

@@ -16,6 +16,7 @@ pub(super) enum Kind {
     User,
     UserPermission,
     GroupPermission,
+    Room,
 }
 
 /// `new-record`.

@@ -87,6 +87,11 @@ impl Channel {
         Self(format!("document:{root}").into())
     }
 
+    /// Who is in one chat room. The id is one of ours, so it always fits.
+    pub(crate) fn chat(room: &str) -> Self {
+        Self(format!("chat:{room}").into())
+    }
+
     /// The presence of this channel.
     pub fn presence(&self) -> Self {
         Self(format!("presence:{self}").into())

@@ -25,12 +25,14 @@ const RESERVED: [&str; 8] = [
 ];
 
 /// Events that say what is stored or who is there. A client that could publish them could lie about it.
-const SERVER_ONLY: [&str; 11] = [
+const SERVER_ONLY: [&str; 13] = [
     "new-record",
     "changed-record",
     "deleted-record",
     "changed-document",
     "chat-message",
+    "chat-message-changed",
+    "chat-message-deleted",
     "connected-clients",
     "user-joined",
     "user-left",

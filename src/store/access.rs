@@ -6,6 +6,7 @@
 
 use super::Db;
 use super::permissions::{Holder, from_number};
+use super::rooms::ChatRoom;
 use super::users::user_id;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Access;
@@ -79,7 +80,8 @@ pub(crate) async fn withdrawing_permission(
     Ok(())
 }
 
-/// Before somebody (or everybody) is taken out of a group: they lose its channel, and might lose its roots.
+/// Before somebody (or everybody) is taken out of a group: they lose its channel and its chat rooms, and might lose
+/// its roots.
 pub(crate) async fn withdrawing_membership(
     db: &mut Db,
     at: Position,
@@ -94,6 +96,10 @@ pub(crate) async fn withdrawing_membership(
          select $1, m.user_id, 'document:' || p.root_id
          from memberships m join group_permissions p on p.group_id = m.group_id
          where m.group_id = $2 and ($3 is null or m.user_id = $3) on conflict do nothing",
+        "insert into withdrawals (position, user_id, channel)
+         select $1, m.user_id, 'chat:' || r.id
+         from memberships m join rooms r on r.group_id = m.group_id
+         where m.group_id = $2 and ($3 is null or m.user_id = $3) on conflict do nothing",
     ] {
         sqlx::query(statement)
             .bind(at.cast_signed())
@@ -102,6 +108,26 @@ pub(crate) async fn withdrawing_membership(
             .execute(&mut *db)
             .await?;
     }
+    Ok(())
+}
+
+/// A new chat room of a group: whoever is out of the group is out of the room from its beginning, and does not read
+/// its past by coming back.
+pub(crate) async fn withheld_from_the_outset(
+    db: &mut Db,
+    at: Position,
+    room: &ChatRoom,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into withdrawals (position, user_id, channel)
+         select distinct $1, user_id, 'chat:' || $2 from withdrawals
+         where channel = 'group:' || $3 and ended is null on conflict do nothing",
+    )
+    .bind(at.cast_signed())
+    .bind(&room.id)
+    .bind(&room.group_id)
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -118,8 +144,8 @@ pub(crate) async fn withdrawing_rank(db: &mut Db, at: Position, user: &UserId) -
 /// After the change: crosses out whoever still has access in another way, and returns who lost what.
 pub(crate) async fn withdrawn(db: &mut Db, at: Position) -> sqlx::Result<Vec<(UserId, Channel)>> {
     sqlx::query(
-        "delete from withdrawals where position = $1 and channel like 'document:%' and (
-            user_id in (select id from users where admin)
+        "delete from withdrawals where position = $1 and (
+            (channel like 'document:%' or channel like 'chat:%') and user_id in (select id from users where admin)
             or exists (select 1 from root_access a
                 where a.user_id = withdrawals.user_id and 'document:' || a.root_id = withdrawals.channel))",
     )
@@ -157,7 +183,7 @@ pub(crate) async fn returned_to_root(db: &mut Db, at: Position, root_id: &str) -
     Ok(())
 }
 
-/// When somebody comes back into a group.
+/// When somebody comes back into a group, and so into its chat rooms.
 pub(crate) async fn returned_to_group(
     db: &mut Db,
     at: Position,
@@ -166,7 +192,8 @@ pub(crate) async fn returned_to_group(
 ) -> sqlx::Result<()> {
     sqlx::query(
         "update withdrawals set ended = $1
-         where ended is null and position < $1 and user_id = $2 and channel = 'group:' || $3",
+         where ended is null and position < $1 and user_id = $2 and (channel = 'group:' || $3
+            or channel in (select 'chat:' || id from rooms where group_id = $3))",
     )
     .bind(at.cast_signed())
     .bind(user.as_str())

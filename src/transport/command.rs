@@ -64,6 +64,8 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
             if volatile {
                 app.registry().publish(&event);
                 connection.outbox.push(Frame::ack(id, &[]));
+            } else if let Some(message) = policy::refuses_kept(&channel) {
+                return fail(connection, id, &(ErrorCode::Forbidden, message));
             } else {
                 return Some(Box::pin(keep(
                     app.clone(),

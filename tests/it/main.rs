@@ -12,6 +12,7 @@ mod accounts;
 mod admin;
 mod api;
 mod attacks;
+mod chat;
 mod churn;
 mod crash;
 mod durability;

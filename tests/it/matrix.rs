@@ -26,6 +26,10 @@ struct Things {
     root: String,
     document: String,
     group: String,
+    open_room: String,
+    group_room: String,
+    said: String,
+    said_in_group: String,
 }
 
 impl World {
@@ -44,7 +48,8 @@ impl World {
         }
     }
 
-    /// A root that the reader reads, the writer writes, and the member reads by its group.
+    /// A root that the reader reads, the writer writes, and the member reads by its group; an open chat room where the
+    /// reader has said something, and one of the group, where the owner has.
     async fn things(&self) -> Things {
         let [_, _, reader, writer, member, _] = &self.people;
         let owner = &self.owner;
@@ -55,10 +60,16 @@ impl World {
         owner.lets(writer, "write", &root).await;
         owner.admits(member, &group).await;
         owner.lets_group(&group, "read", &root).await;
+        let open_room = owner.makes_room("open", None).await;
+        let group_room = owner.makes_room("closed", Some(&group)).await;
         Things {
+            said: reader.says(&open_room, "Hello.").await.id(),
+            said_in_group: owner.says(&group_room, "Hello.").await.id(),
             root,
             document,
             group,
+            open_room,
+            group_room,
         }
     }
 
@@ -74,6 +85,10 @@ impl World {
             ("{root}", &*things.root),
             ("{document}", &things.document),
             ("{group}", &things.group),
+            ("{open room}", &things.open_room),
+            ("{group room}", &things.group_room),
+            ("{said}", &things.said),
+            ("{said in group}", &things.said_in_group),
             ("{own}", own),
             ("{owner}", &self.owner.id),
             ("{stranger}", &self.people[1].id),
@@ -90,7 +105,7 @@ impl World {
 
 /// A method, a path, a body (`-` for none), and the status for each role. Read by columns, so not formatted.
 #[rustfmt::skip]
-const ROUTES: [(&str, &str, &str, [u16; 6]); 62] = [
+const ROUTES: [(&str, &str, &str, [u16; 6]); 86] = [
     ("GET", "/auth/me", "-", [401, 200, 200, 200, 200, 200]),
     ("GET", "/status", "-", [401, 200, 200, 200, 200, 200]),
     ("GET", "/users", "-", [401, 200, 200, 200, 200, 200]),
@@ -153,6 +168,30 @@ const ROUTES: [(&str, &str, &str, [u16; 6]); 62] = [
     ("DELETE", "/documents/{document}", "-", [401, 404, 403, 204, 403, 403]),
     ("DELETE", "/documents/{document}?onBehalfOf=true", "-", [401, 404, 403, 403, 403, 204]),
     ("DELETE", "/documents/{missing}", "-", [401, 404, 404, 404, 404, 404]),
+    ("GET", "/rooms", "-", [401, 200, 200, 200, 200, 200]),
+    ("POST", "/rooms", r#"{"name":"new"}"#, [401, 201, 201, 201, 201, 201]),
+    ("POST", "/rooms", r#"{"name":"new","groupId":"{group}"}"#, [401, 404, 404, 404, 201, 201]),
+    ("POST", "/rooms", r#"{"name":"new","groupId":"{missing}"}"#, [401, 404, 404, 404, 404, 404]),
+    ("GET", "/rooms/{open room}", "-", [401, 200, 200, 200, 200, 200]),
+    ("GET", "/rooms/{group room}", "-", [401, 404, 404, 404, 200, 200]),
+    ("GET", "/rooms/{missing}", "-", [401, 404, 404, 404, 404, 404]),
+    ("GET", "/rooms/{malformed}", "-", [401, 404, 404, 404, 404, 404]),
+    ("PUT", "/rooms/{open room}", r#"{"name":"new"}"#, [401, 403, 403, 403, 403, 200]),
+    ("PUT", "/rooms/{group room}", r#"{"name":"new"}"#, [401, 404, 404, 404, 403, 200]),
+    ("DELETE", "/rooms/{open room}", "-", [401, 403, 403, 403, 403, 204]),
+    ("DELETE", "/rooms/{group room}", "-", [401, 404, 404, 404, 403, 204]),
+    ("DELETE", "/rooms/{missing}", "-", [401, 404, 404, 404, 404, 404]),
+    ("GET", "/rooms/{open room}/messages", "-", [401, 200, 200, 200, 200, 200]),
+    ("GET", "/rooms/{group room}/messages?before=", "-", [401, 404, 404, 404, 200, 200]),
+    ("GET", "/rooms/{malformed}/messages", "-", [401, 404, 404, 404, 404, 404]),
+    ("POST", "/rooms/{open room}/messages", r#"{"text":"Hi."}"#, [401, 201, 201, 201, 201, 201]),
+    ("POST", "/rooms/{group room}/messages", r#"{"text":"Hi."}"#, [401, 404, 404, 404, 201, 201]),
+    ("POST", "/rooms/{missing}/messages", r#"{"text":"Hi."}"#, [401, 404, 404, 404, 404, 404]),
+    ("PATCH", "/rooms/{open room}/messages/{said}", r#"{"text":"Hi."}"#, [401, 403, 200, 403, 403, 403]),
+    ("PATCH", "/rooms/{group room}/messages/{said in group}", r#"{"text":"Hi."}"#, [401, 404, 404, 404, 403, 403]),
+    ("DELETE", "/rooms/{open room}/messages/{said}", "-", [401, 403, 204, 403, 403, 204]),
+    ("DELETE", "/rooms/{group room}/messages/{said in group}", "-", [401, 404, 404, 404, 403, 204]),
+    ("DELETE", "/rooms/{open room}/messages/{said in group}", "-", [401, 404, 404, 404, 404, 404]),
 ];
 
 #[tokio::test]
@@ -194,7 +233,7 @@ async fn every_route_knows_every_role() {
 }
 
 /// A channel, and whether each role may be in it. Nobody may be anywhere.
-const CHANNELS: [(&str, [bool; 6]); 10] = [
+const CHANNELS: [(&str, [bool; 6]); 14] = [
     ("global", [false, true, true, true, true, true]),
     ("user:{own}", [false, true, true, true, true, true]),
     ("user:{owner}", [false, false, false, false, false, true]),
@@ -208,6 +247,16 @@ const CHANNELS: [(&str, [bool; 6]); 10] = [
     (
         "presence:document:{root}",
         [false, false, true, true, true, true],
+    ),
+    ("chat:{open room}", [false, true, true, true, true, true]),
+    (
+        "chat:{group room}",
+        [false, false, false, false, true, true],
+    ),
+    ("chat:{missing}", [false, false, false, false, false, true]),
+    (
+        "presence:chat:{group room}",
+        [false, false, false, false, true, true],
     ),
     ("presence:lobby", [false, true, true, true, true, true]),
     (

@@ -222,7 +222,7 @@ async fn what_dev_prints_can_be_pasted_and_works() {
     ))
     .await;
     let mut curls = Vec::new();
-    while curls.len() < 3 {
+    while curls.len() < 4 {
         let line = tokio::time::timeout(PATIENCE, server.lines.next_line())
             .await
             .expect("a line")
@@ -275,6 +275,11 @@ async fn what_dev_prints_can_be_pasted_and_works() {
         "{changed:?}"
     );
     hears("Hello, all.").await;
+    let said = paste(&curls[3]).output().await.unwrap();
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains(r#""text":"Who is there?""#),
+        "{said:?}"
+    );
     server.signal("INT").await;
     assert_eq!(server.end().await, Some(0));
     let left: Vec<_> = std::fs::read_dir(folder.path())

@@ -26,7 +26,7 @@ fn fixture(name: &str) -> String {
 
 /// Fails unless a frame from the server is like the fixture of its kind.
 #[track_caller]
-fn is_like(frame: &str, name: &str) {
+pub(crate) fn is_like(frame: &str, name: &str) {
     let expected = fixture(&format!("{name}.json"));
     assert!(
         Shape::of(&expected).is_like(&Shape::of(frame)),

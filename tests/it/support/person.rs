@@ -251,6 +251,19 @@ impl Person {
         .is(204);
     }
 
+    /// A chat room: open, or of a group.
+    pub(crate) async fn makes_room(&self, name: &str, group: Option<&str>) -> String {
+        self.post("/rooms", json!({ "name": name, "groupId": group }))
+            .await
+            .id()
+    }
+
+    /// Says something in a chat room.
+    pub(crate) async fn says(&self, room: &str, text: &str) -> Answer {
+        let path = format!("/rooms/{room}/messages");
+        self.post(&path, json!({ "text": text })).await
+    }
+
     /// A group that this person manages.
     pub(crate) async fn makes_group(&self, name: &str) -> String {
         self.post("/groups", json!({ "name": name })).await.id()

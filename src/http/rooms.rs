@@ -1,0 +1,208 @@
+//! Chat rooms: open to everybody who is logged in, or to a group. What is said there is told in `chat:{id}`.
+
+use ::http::StatusCode;
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::extract::{Body, Paging, Params, Path, check_name};
+use super::groups::visible as visible_group;
+use super::record::{self, Kind};
+use crate::app::Roomcast;
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::notify::{Notification, Notify, Tx};
+use crate::realtime::protocol::server::timestamp;
+use crate::realtime::registry::Move;
+use crate::realtime::{Channel, User};
+use crate::store::rooms::{self, ChatRoom};
+use crate::store::{Db, Page, access, groups, new_id};
+
+/// Rooms of one group: they all go with it in one change, which has to be of a size that can be kept.
+const MAX_ROOMS_OF_GROUP: i64 = 1_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct NewRoom {
+    name: String,
+    #[serde(default)]
+    group_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewName {
+    name: String,
+}
+
+/// A room, as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shown {
+    id: String,
+    name: String,
+    group_id: Option<String>,
+    owner_id: String,
+    created_at: String,
+}
+
+impl From<ChatRoom> for Shown {
+    fn from(room: ChatRoom) -> Self {
+        Self {
+            id: room.id,
+            name: room.name,
+            group_id: room.group_id,
+            owner_id: room.owner_id,
+            created_at: timestamp(room.created_at),
+        }
+    }
+}
+
+/// `GET /rooms`: those one may be in; administrators see all.
+pub(super) async fn list(
+    State(app): State<Roomcast>,
+    caller: Caller,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<Shown>>, Error> {
+    let limit = paging.limit()?;
+    let of = (!caller.user.admin).then_some(&caller.user.id);
+    let rows = rooms::list(
+        &mut *app.store().read().await?,
+        of,
+        &paging.after,
+        limit as i64 + 1,
+    )
+    .await?;
+    let page = Page::new(rows, limit, |room| room.id.clone());
+    Ok(Json(Page {
+        items: page.items.into_iter().map(Shown::from).collect(),
+        next: page.next,
+    }))
+}
+
+/// `POST /rooms`: the maker owns it.
+pub(super) async fn create(
+    caller: Caller,
+    mut tx: Tx,
+    Body(new): Body<NewRoom>,
+) -> Result<impl IntoResponse, Error> {
+    check_name("name", &new.name)?;
+    if let Some(group) = &new.group_id {
+        visible_group(tx.db(), &caller.user, group).await?;
+        if rooms::count_of_group(tx.db(), group).await? >= MAX_ROOMS_OF_GROUP {
+            return Err(Error::Conflict(
+                "The group has as many rooms as it may; delete one first.".into(),
+            ));
+        }
+    }
+    let room = ChatRoom {
+        id: new_id(),
+        name: new.name,
+        group_id: new.group_id,
+        owner_id: caller.user.id.to_string(),
+        created_at: OffsetDateTime::now_utc(),
+    };
+    rooms::insert(tx.db(), &room).await?;
+    let at = tx.position();
+    access::withheld_from_the_outset(tx.db(), at, &room).await?;
+    let to = vec![audience(&room)];
+    let shown = Shown::from(room);
+    let notify = record::new(&caller, Kind::Room, &shown, to);
+    Ok((StatusCode::CREATED, notify, Json(shown)))
+}
+
+/// `GET /rooms/{id}`
+pub(super) async fn show(
+    State(app): State<Roomcast>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>, Error> {
+    let room = visible(&mut *app.store().read().await?, &caller.user, &id).await?;
+    Ok(Json(room.into()))
+}
+
+/// `PUT /rooms/{id}`: a new name.
+pub(super) async fn update(
+    caller: Caller,
+    Path(id): Path<String>,
+    mut tx: Tx,
+    Body(new): Body<NewName>,
+) -> Result<impl IntoResponse, Error> {
+    let mut room = managed(tx.db(), &caller.user, &id).await?;
+    check_name("name", &new.name)?;
+    room.name = new.name;
+    rooms::rename(tx.db(), &id, &room.name).await?;
+    let to = vec![Channel::chat(&id), audience(&room)];
+    let shown = Shown::from(room);
+    let notify = record::changed(&caller, Kind::Room, &shown, to);
+    Ok((notify, Json(shown)))
+}
+
+/// `DELETE /rooms/{id}`, with all that was said there.
+pub(super) async fn remove(
+    caller: Caller,
+    Path(id): Path<String>,
+    mut tx: Tx,
+) -> Result<(StatusCode, Notify), Error> {
+    let room = managed(tx.db(), &caller.user, &id).await?;
+    rooms::delete(tx.db(), &id).await?;
+    let channel = Channel::chat(&id);
+    tx.moves([Move::Dissolve {
+        channel: channel.clone(),
+    }]);
+    let to = vec![channel, audience(&room)];
+    Ok((
+        StatusCode::NO_CONTENT,
+        record::deleted(&caller, Kind::Room, &id, to),
+    ))
+}
+
+/// That rooms went with their group, for whoever is in one of them or in the group.
+pub(super) fn gone_with_group(room_ids: &[String], group_id: &str, notify: Notify) -> Notify {
+    room_ids.iter().fold(notify, |notify, id| {
+        let said = json!({ "type": Kind::Room, "record": { "id": id } });
+        let told = Notification::new("deleted-record", &said);
+        notify.and(told.to(Channel::chat(id)).to(Channel::group(group_id)))
+    })
+}
+
+/// Who may know of a room.
+fn audience(room: &ChatRoom) -> Channel {
+    let group = room.group_id.as_deref();
+    group.map_or_else(Channel::global, Channel::group)
+}
+
+/// A room that the user may be in.
+pub(super) async fn visible(db: &mut Db, user: &User, id: &str) -> Result<ChatRoom, Error> {
+    let room = rooms::find(db, id).await?.ok_or(Error::NotFound)?;
+    if user.admin || rooms::admits(db, id, &user.id).await? {
+        Ok(room)
+    } else {
+        Err(Error::NotFound)
+    }
+}
+
+/// Whether the user decides about a room that it may be in: its owner, the managers of its group, administrators.
+pub(super) async fn manages(db: &mut Db, user: &User, room: &ChatRoom) -> Result<bool, Error> {
+    if user.admin || room.owner_id == user.id.as_str() {
+        return Ok(true);
+    }
+    Ok(match &room.group_id {
+        Some(group) => groups::membership(db, group, &user.id).await? == Some(true),
+        None => false,
+    })
+}
+
+/// A room that the user may change.
+async fn managed(db: &mut Db, user: &User, id: &str) -> Result<ChatRoom, Error> {
+    let room = visible(db, user, id).await?;
+    if manages(db, user, &room).await? {
+        return Ok(room);
+    }
+    Err(Error::forbidden(
+        "Only the room's owner, a manager of its group or an administrator may do that.",
+    ))
+}

@@ -19,6 +19,7 @@ mod full_disk;
 mod matrix;
 mod mistakes;
 mod notifications;
+mod poll;
 mod program;
 mod protocol;
 mod races;

@@ -13,6 +13,7 @@ mod api;
 mod attacks;
 mod churn;
 mod crash;
+mod doors;
 mod durability;
 mod embed;
 mod full_disk;

@@ -1,7 +1,7 @@
 //! Roomcast: a realtime server with rooms, as a library.
 //!
-//! Applications change data over HTTP; everyone who should know hears of it at once, over WebSocket or SSE, and one
-//! cursor resumes a client on either with nothing lost and nothing twice.
+//! Applications change data over HTTP; everyone who should know hears of it at once, over WebSocket, SSE or long
+//! polling, and one cursor resumes a client on any of them with nothing lost and nothing twice.
 //!
 //! Start with [`Roomcast`]: [open](Roomcast::open) it with a [`config::Config`], take its [router](Roomcast::router),
 //! give your own routes [its notifications](Roomcast::notifying), and [serve](server::serve) both; at the end

@@ -1,8 +1,8 @@
 //! The HTTP API: every route and the order of the layers, on one screen.
 //!
 //! From the outside in: a request id; foreign pages are refused; the session; the caller; the notification layer round
-//! whatever may change something; the handler. The streaming routes have no notification layer: it would wait for
-//! their end.
+//! whatever may change something; the handler. The streaming routes and polls have no notification layer: it would
+//! wait for their end.
 
 mod admin;
 mod auth;
@@ -35,20 +35,24 @@ use crate::caller::{Identity, identify};
 use crate::config::Origin;
 use crate::error::Error;
 use crate::notify::{Notifier, notify};
-use crate::transport::{sse, upgrade};
+use crate::transport::{poll, sse, upgrade};
 use crate::{origin, session};
 
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
 impl Roomcast {
-    /// The whole server: the HTTP API, WebSocket and SSE.
+    /// The whole server: the HTTP API, WebSocket, SSE and long polling.
     pub fn router(&self) -> Router {
         let no_store = HeaderValue::from_static("no-store");
         let no_sniff = HeaderValue::from_static("nosniff");
-        let api = self.notifying(Router::new().nest("/api/v1", api())).layer(
-            SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, no_store),
-        );
+        let api = self
+            .notifying(Router::new().nest("/api/v1", api()))
+            .merge(self.identifying(polls()))
+            .layer(SetResponseHeaderLayer::if_not_present(
+                header::CACHE_CONTROL,
+                no_store,
+            ));
         Router::new()
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
@@ -177,6 +181,11 @@ fn streams() -> Router<Roomcast> {
     Router::new()
         .route("/sse/events", get(sse::channels))
         .route("/sse/events/{channel}", get(sse::channel))
+}
+
+/// Below `/api/v1`, but no part of [`api`]: what waits is not to stand in the notification layer.
+fn polls() -> Router<Roomcast> {
+    Router::new().route("/api/v1/events", get(poll::poll))
 }
 
 /// A panic ends its own request only.

@@ -71,6 +71,8 @@ pub enum Transport {
     WebSocket,
     /// Server-sent events.
     Sse,
+    /// Long polling: one answer, and it is gone.
+    Poll,
 }
 
 /// One client on one transport.

@@ -17,7 +17,6 @@ use crate::origin;
 use crate::policy;
 use crate::realtime::channel::Kind;
 use crate::realtime::connection::Transport;
-use crate::realtime::protocol::Frame;
 use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Arrival, Connected, Membership, Refusal};
 use crate::realtime::{Channel, Close, Cursor, SocketId};
@@ -113,6 +112,17 @@ impl FromRequestParts<Roomcast> for Ask {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &Roomcast) -> Result<Self, Error> {
+        Self::read(parts, app, |_| true)
+    }
+}
+
+impl Ask {
+    /// Reads those of a query's parameters that mean something to the transport.
+    pub(super) fn read(
+        parts: &Parts,
+        app: &Roomcast,
+        means: impl Fn(&str) -> bool,
+    ) -> Result<Self, Error> {
         origin::check(&parts.headers, app.config())?;
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
@@ -136,7 +146,7 @@ impl FromRequestParts<Roomcast> for Ask {
             socket: None,
             data_only: false,
         };
-        for (name, value) in &query.0 {
+        for (name, value) in query.0.iter().filter(|(name, _)| means(name)) {
             ask.query(name, value, app.config().max_channels)?;
         }
         Ok(ask)
@@ -218,7 +228,8 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
         };
         return Ok(Feed::new(
             app,
-            Frame::welcome(&welcome, &presence),
+            &welcome,
+            &presence,
             resume.map(|cursor| cursor.position),
             handle,
             caller,

@@ -17,8 +17,9 @@ use crate::log::{Log, ReadError};
 use crate::realtime::cursor::Position;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::Frame;
+use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Handle, Membership};
-use crate::realtime::{Channel, Close, Connection, Event, Registry};
+use crate::realtime::{Channel, Close, Connection, Cursor, Event, Members, Registry};
 
 /// How far behind a connection may be to go live: what then still has to be read may be this much.
 const NEAR: u64 = 1_024;
@@ -31,6 +32,8 @@ pub(super) struct Feed {
     registry: Arc<Registry>,
     log: Log,
     welcome: Option<Frame>,
+    begins: Cursor,
+    recovered: Option<bool>,
     replay: Option<Replay>,
     heartbeat: Duration,
     silence: Pin<Box<Sleep>>,
@@ -47,7 +50,8 @@ struct Replay {
 impl Feed {
     pub(super) fn new(
         app: &Roomcast,
-        welcome: Frame,
+        welcome: &Welcome<'_>,
+        presence: &[(Channel, Members)],
         resume: Option<Position>,
         handle: Handle,
         caller: Option<Caller>,
@@ -58,7 +62,9 @@ impl Feed {
             caller: caller.map(Arc::new),
             registry: Arc::clone(app.registry()),
             log: app.log().clone(),
-            welcome: Some(welcome),
+            welcome: Some(Frame::welcome(welcome, presence)),
+            begins: welcome.cursor,
+            recovered: welcome.recovered,
             replay: resume.map(|at| Replay { at, until: None }),
             heartbeat,
             silence: Box::pin(tokio::time::sleep(heartbeat)),
@@ -74,9 +80,24 @@ impl Feed {
         self.caller.as_ref()
     }
 
+    /// From where on it has everything.
+    pub(super) fn begins(&self) -> Cursor {
+        self.begins
+    }
+
+    /// Whether it goes on from where the client was; nothing, where the client did not ask.
+    pub(super) fn recovered(&self) -> Option<bool> {
+        self.recovered
+    }
+
     /// Whether the past is still being sent.
     pub(super) fn is_replaying(&self) -> bool {
         self.replay.is_some()
+    }
+
+    /// How far it has read the past, while it does.
+    pub(super) fn replayed(&self) -> Option<Cursor> {
+        self.replay.map(|replay| self.registry.cursor_at(replay.at))
     }
 
     /// All that there is to send now, as soon as there is something. Dropping it before it is ready loses nothing.
@@ -86,14 +107,29 @@ impl Feed {
         waiting
     }
 
-    async fn wait(&mut self) -> Waiting {
+    /// What is there already: the past, to its end, before what waits. Nothing, once all of it has been taken.
+    pub(super) async fn ready(&mut self) -> Option<Waiting> {
         if let Some(welcome) = self.welcome.take() {
-            return Waiting::Frames(VecDeque::from([welcome]));
+            return Some(Waiting::Frames(VecDeque::from([welcome])));
         }
         while self.replay.is_some() {
             if let Some(waiting) = self.replay_page().await {
-                return waiting;
+                return Some(waiting);
             }
+        }
+        self.connection().outbox.try_take()
+    }
+
+    /// What waits, and behind it a heartbeat: its cursor is true where it stands. For a feed that is live.
+    pub(super) fn mark(&self) -> Option<Waiting> {
+        self.registry
+            .send_cursor(self.connection(), Frame::heartbeat);
+        self.connection().outbox.try_take()
+    }
+
+    async fn wait(&mut self) -> Waiting {
+        if let Some(waiting) = self.ready().await {
+            return waiting;
         }
         loop {
             tokio::select! {

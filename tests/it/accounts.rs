@@ -255,7 +255,7 @@ async fn a_logout_closes_the_sessions_own_sockets_and_nobody_elses() {
         assert_eq!(disconnect.get("retry"), None);
         assert!(code.is_none_or(|code| code == 4401), "{code:?}");
     }
-    for way in Way::BOTH {
+    for way in Way::ALL {
         ada.is_refused(way, "")
             .await
             .is_problem(401, "unauthorized");

@@ -275,7 +275,7 @@ async fn every_channel_knows_every_role_at_every_door() {
             let channel = world.fill(template, &things, person);
             let query = format!("channel={channel}");
             let refused = if *role == "nobody" { 401 } else { 403 };
-            for way in Way::BOTH {
+            for way in Way::ALL {
                 if expected {
                     assert!(
                         person.listens(way, &query).await.is_in(&channel),

@@ -295,6 +295,30 @@ async fn silence_and_refusals_are_as_they_are_told() {
 }
 
 #[tokio::test]
+async fn polls_are_answered_as_it_is_told() {
+    let app = TestApp::start().await;
+    let (ada, channel, document) = ada_with_a_document(&app).await;
+    let mut ws = silently(&ada, &format!("channel={channel}")).await;
+    raw(&mut ws).await.unwrap();
+    let poll = async |cursor: &str| {
+        let request = ada.poll(&format!("channel={channel}&cursor={cursor}"));
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let first = poll("").await;
+    is_like(&first, "poll-first");
+    ada.changes(&document, json!({ "text": "Hello." })).await;
+    let first: Value = serde_json::from_str(&first).unwrap();
+    let answer = poll(first["cursor"].as_str().unwrap()).await;
+    is_like(&answer, "poll");
+    let event = raw(&mut ws).await.unwrap();
+    assert!(
+        answer.starts_with(&format!("{{\"events\":[{event}],\"")),
+        "{answer}"
+    );
+    is_like(&poll("00000000-0").await, "poll-not-recovered");
+}
+
+#[tokio::test]
 async fn commands_are_taken_as_they_are_told_and_answered_as_they_are_told() {
     let app = TestApp::start().await;
     // An administrator may be in any channel, so the fixtures go out as they stand.

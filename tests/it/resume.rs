@@ -34,7 +34,7 @@ async fn a_cursor_that_the_log_does_not_know_recovers_nothing() {
         format!("{epoch}-{}", position(&cursor) + 1_000),
     );
     for unknown in [foreign, future, format!("{epoch}-{}", u64::MAX)] {
-        for via in [Way::WebSocket, Way::Sse] {
+        for via in Way::ALL {
             let mut follower = Follower::new(&ada, &channel, via);
             follower.cursor = Some(unknown.clone());
             let welcome = follower.connects().await;
@@ -62,7 +62,7 @@ async fn who_has_no_cursor_has_nothing_to_recover() {
     let app = TestApp::start().await;
     let (ada, document, channel) = ada_with_a_document(&app).await;
     ada.changes(&document, json!(1)).await;
-    for via in [Way::WebSocket, Way::Sse] {
+    for via in Way::ALL {
         let welcome = Follower::new(&ada, &channel, via).connects().await;
         assert_eq!(welcome.get("recovered"), None, "{via:?}");
     }
@@ -93,6 +93,7 @@ async fn what_is_no_cursor_is_a_mistake_in_a_query_and_forgotten_in_a_header() {
             "/ws?cursor",
             "/sse/events?cursor",
             "/sse/events?lastEventId",
+            "/api/v1/events?cursor",
         ] {
             let mut request = ada.builder(Method::GET, &format!("{way}={malformed}&{channel}"));
             if way.starts_with("/ws") {

@@ -40,7 +40,7 @@ async fn old_events_go_and_a_cursor_from_before_is_refused() {
     forgets(&app).await;
 
     assert_eq!(logged(&app).await, [position(&last).cast_signed()]);
-    for via in [Way::WebSocket, Way::Sse] {
+    for via in Way::ALL {
         let mut follower = Follower::new(&ada, &query, via);
         follower.cursor = Some(format!("{}-0", last.split_once('-').unwrap().0));
         let welcome = follower.connects().await;

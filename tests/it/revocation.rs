@@ -59,7 +59,7 @@ impl Story {
 
     /// Nothing of the room's past or future reaches Bob, whichever way he comes back with a cursor from before.
     async fn bob_is_kept_out(&self, cursor: &str) {
-        for way in Way::BOTH {
+        for way in Way::ALL {
             let with_channel = format!("channel={}&cursor={cursor}", self.channel);
             self.bob
                 .is_refused(way, &with_channel)
@@ -75,7 +75,7 @@ impl Story {
 
     /// Bob goes on from a cursor of after all that, as if nothing had been.
     async fn bob_resumes(&self, cursor: &str) {
-        for way in Way::BOTH {
+        for way in Way::ALL {
             let back = self.bob.listens(way, &format!("cursor={cursor}")).await;
             assert_eq!(back.welcome()["recovered"], json!(true), "{way:?}");
         }
@@ -83,7 +83,7 @@ impl Story {
 
     /// Bob has his right again, but what happened without it is not made up for.
     async fn bob_is_back(&self, cursor: &str) {
-        for way in Way::BOTH {
+        for way in Way::ALL {
             let query = format!("channel={}&cursor={cursor}", self.channel);
             let mut back = self.bob.listens(way, &query).await;
             assert_eq!(back.welcome()["recovered"], json!(false), "{way:?}");
@@ -128,7 +128,7 @@ async fn a_permission_of_a_user_ends_at_once_and_its_past_stays_closed() {
     story.bob_resumes(&story.app.marks().await).await;
     let joined = match &mut clients[0] {
         Client::WebSocket(ws) => ws.joins(&story.channel).await,
-        Client::Sse(_) => unreachable!("the first listens over WebSocket"),
+        Client::Sse(_) | Client::Poll(_) => unreachable!("the first listens over WebSocket"),
     };
     assert_eq!(joined["channel"], json!(story.channel));
     assert_eq!(story.heard(&mut clients[..1]).await, [1]);
@@ -164,7 +164,7 @@ async fn who_has_a_right_in_two_ways_keeps_it_while_one_is_left() {
 
     story.ada.bars(&story.bob, &story.root).await;
     assert_eq!(story.heard(&mut clients).await, [1, 1]);
-    for way in Way::BOTH {
+    for way in Way::ALL {
         let query = format!("channel={}&cursor={cursor}", story.channel);
         let back = story.bob.listens(way, &query).await;
         assert_eq!(back.welcome()["recovered"], json!(true));
@@ -316,7 +316,7 @@ async fn an_administrator_who_is_none_any_more_comes_back_without_the_rank() {
         );
         assert!(code.is_none_or(|code| code == 1012), "{code:?}");
     }
-    for way in Way::BOTH {
+    for way in Way::ALL {
         boss.is_refused(way, "channel=admin")
             .await
             .is_problem(403, "forbidden");

@@ -200,6 +200,17 @@ impl Frame {
         self.0.cursor
     }
 
+    /// The event's name, or the frame's type where it has none.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether it is an event, and not a word of the protocol's own.
+    pub fn is_event(&self) -> bool {
+        // No JSON is empty.
+        !self.0.data.is_empty()
+    }
+
     /// The block of an event stream (HTML section 9.2), with the whole frame as its data.
     pub fn sse(&self) -> &Bytes {
         self.0.sse.get_or_init(|| self.block(&[self.text()]))

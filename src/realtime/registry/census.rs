@@ -284,6 +284,7 @@ impl Transport {
         match self {
             Self::WebSocket => "websocket",
             Self::Sse => "sse",
+            Self::Poll => "polling",
         }
     }
 }

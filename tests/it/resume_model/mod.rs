@@ -43,8 +43,8 @@ enum Step {
     Read { observer: usize, count: usize },
     /// An observer's line breaks.
     Cut { observer: usize },
-    /// It comes back, on the other transport.
-    Back { observer: usize },
+    /// It comes back, on any transport.
+    Back { observer: usize, way: Way },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -56,7 +56,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => prop::bool::weighted(0.4).prop_map(|bob| Step::Move { bob }),
         4 => (0..2usize, 1..20usize).prop_map(|(observer, count)| Step::Read { observer, count }),
         2 => (0..2usize).prop_map(|observer| Step::Cut { observer }),
-        3 => (0..2usize).prop_map(|observer| Step::Back { observer }),
+        3 => (0..2usize, prop::sample::select(&Way::ALL)).prop_map(|(observer, way)| Step::Back { observer, way }),
     ];
     prop::collection::vec(step, 50..150)
 }
@@ -92,8 +92,6 @@ struct Story {
     speaker: WsClient,
     observers: [Observer; 2],
     log: Vec<Published>,
-    /// Where bob was put out of the group.
-    withdrawn: u64,
     last_tag: u64,
 }
 
@@ -127,6 +125,7 @@ impl Story {
                 follower: Follower::new(&people[who], &query, via),
                 connected: false,
                 channels: Vec::new(),
+                withdrawn: 0,
                 kept: VecDeque::new(),
                 volatile: Vec::new(),
             }
@@ -144,11 +143,10 @@ impl Story {
             speaker,
             observers,
             log,
-            withdrawn: 0,
             last_tag: 0,
         };
-        story.back(0).await;
-        story.back(1).await;
+        story.back(0, Way::Sse).await;
+        story.back(1, Way::Poll).await;
         story
     }
 
@@ -168,12 +166,12 @@ impl Story {
                     self.observers[observer].follower.cut();
                     self.observers[observer].connected = false;
                 }
-                Step::Back { observer } => self.back(observer).await,
+                Step::Back { observer, way } => self.back(observer, way).await,
             }
         }
         // The last one shows that nothing else was on its way.
-        self.back(0).await;
-        self.back(1).await;
+        self.back(0, Way::Poll).await;
+        self.back(1, Way::WebSocket).await;
         self.change(1, 0, None).await;
         for observer in &mut self.observers {
             observer.reads_all().await;
@@ -192,7 +190,7 @@ impl Story {
     fn publish(&mut self, event: Published) {
         for (who, observer) in self.observers.iter_mut().enumerate() {
             if observer.connected
-                && event.without != Some(who)
+                && !(observer.has_a_socket() && event.without == Some(who))
                 && event.channel(&observer.channels).is_some()
             {
                 match event.position {
@@ -276,7 +274,7 @@ impl Story {
             let last = position(&self.people[1].delete(&path).await.is(204).cursor());
             if bob {
                 // Administrators are told first, at the position of the change.
-                self.withdrawn = last - 2;
+                self.observers[0].withdrawn = last - 2;
                 self.observers[0]
                     .channels
                     .retain(|channel| *channel != group);
@@ -285,8 +283,8 @@ impl Story {
             self.publish(event(last, vec![own], "deleted-record"));
         } else {
             let last = position(&self.people[1].put(&path, json!({})).await.is(204).cursor());
-            if bob && self.withdrawn > 0 {
-                self.withdrawn = last - 1;
+            if bob && self.observers[0].withdrawn > 0 {
+                self.observers[0].withdrawn = last - 1;
             }
             if bob && self.observers[0].connected {
                 self.observers[0].channels.push(group.clone());
@@ -296,32 +294,43 @@ impl Story {
         self.members[index] = !self.members[index];
     }
 
-    async fn back(&mut self, who: usize) {
+    async fn back(&mut self, who: usize, way: Way) {
         let observer = &mut self.observers[who];
         let cursor = observer.follower.cursor.as_deref().map(position);
-        let welcome = observer.follower.swaps().await;
+        let welcome = observer.follower.comes_back(way).await;
         observer.connected = true;
         let list = welcome["channels"].as_array().unwrap().iter();
         observer.channels = list
             .map(|channel| channel.as_str().unwrap().to_owned())
             .collect();
+        if way == Way::Poll {
+            // It does not say where the server puts it.
+            let of_server = ["global".to_owned(), format!("user:{}", self.people[who].id)];
+            observer.channels.extend(of_server);
+            if who == 1 || self.members[0] {
+                observer.channels.push(format!("group:{}", self.group));
+            }
+        }
         (observer.kept, observer.volatile) = (VecDeque::new(), Vec::new());
         let Some(cursor) = cursor else { return };
-        let interrupted = who == 0 && self.members[0] && cursor < self.withdrawn;
+        let interrupted = who == 0 && self.members[0] && cursor < observer.withdrawn;
         assert_eq!(
             welcome["recovered"], !interrupted,
             "at {cursor}, withdrawn at {}: {welcome}",
-            self.withdrawn
+            observer.withdrawn
         );
         if !interrupted {
+            let left_out =
+                |event: &&Published| observer.has_a_socket() && event.without == Some(who);
             let missed = self
                 .log
                 .iter()
-                .filter(|event| event.position > Some(cursor) && event.without != Some(who));
-            observer.kept = missed
+                .filter(|event| event.position > Some(cursor) && !left_out(event));
+            let missed = missed
                 .filter(|event| event.channel(&observer.channels).is_some())
                 .cloned()
                 .collect();
+            observer.kept = missed;
         }
     }
 }

@@ -1,25 +1,37 @@
-//! A client on either transport, for promises that hold on both.
+//! A client on whichever transport, for promises that hold on all of them.
 
 use serde_json::Value;
 
-use super::{Person, SseClient, WsClient};
+use super::{Person, Poller, SseClient, WsClient};
 
-/// The two ways to listen.
+/// The ways to listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     WebSocket,
     Sse,
+    Poll,
 }
 
 impl Way {
+    /// Those that are told everything as it happens, for what polls cannot be.
     pub(crate) const BOTH: [Self; 2] = [Self::WebSocket, Self::Sse];
+    pub(crate) const ALL: [Self; 3] = [Self::WebSocket, Self::Sse, Self::Poll];
 
-    /// The one that it is not.
+    /// The other one of the two.
     pub(crate) fn other(self) -> Self {
         if self == Self::Sse {
             Self::WebSocket
         } else {
             Self::Sse
+        }
+    }
+
+    /// The one after it, round and round.
+    pub(crate) fn next(self) -> Self {
+        match self {
+            Self::WebSocket => Self::Sse,
+            Self::Sse => Self::Poll,
+            Self::Poll => Self::WebSocket,
         }
     }
 }
@@ -28,6 +40,7 @@ impl Way {
 pub(crate) enum Client {
     WebSocket(Box<WsClient>),
     Sse(SseClient),
+    Poll(Box<Poller>),
 }
 
 impl Person {
@@ -36,6 +49,7 @@ impl Person {
         match way {
             Way::WebSocket => Client::WebSocket(Box::new(self.ws(query).await)),
             Way::Sse => Client::Sse(self.sse(query).await),
+            Way::Poll => Client::Poll(Box::new(Poller::begin(self, query).await)),
         }
     }
 }
@@ -45,6 +59,7 @@ impl Client {
         match self {
             Self::WebSocket(ws) => &ws.welcome,
             Self::Sse(sse) => &sse.welcome,
+            Self::Poll(poller) => &poller.welcome,
         }
     }
 
@@ -58,7 +73,7 @@ impl Client {
         self.welcome()["cursor"].as_str().unwrap()
     }
 
-    /// The channels that it was welcomed in.
+    /// The channels that it was welcomed in; a poll names only those that it asked for.
     pub(crate) fn is_in(&self, channel: &str) -> bool {
         self.welcome()["channels"]
             .as_array()
@@ -72,6 +87,7 @@ impl Client {
         match self {
             Self::WebSocket(ws) => ws.try_next().await.ok(),
             Self::Sse(sse) => sse.next().await.map(|event| event.json()),
+            Self::Poll(poller) => poller.next().await,
         }
     }
 
@@ -80,6 +96,7 @@ impl Client {
         match self {
             Self::WebSocket(ws) => ws.next_event().await,
             Self::Sse(sse) => sse.next_event().await,
+            Self::Poll(poller) => poller.next_event().await,
         }
     }
 
@@ -114,6 +131,7 @@ impl Client {
                 )
             }
             Self::Sse(sse) => (sse.end().await, None),
+            Self::Poll(poller) => (poller.end().await.json, None),
         }
     }
 }

@@ -41,10 +41,15 @@ impl Follower {
         welcome
     }
 
-    /// Comes back on the other transport.
+    /// Comes back on the next transport.
     pub(crate) async fn swaps(&mut self) -> Value {
+        self.comes_back(self.way.next()).await
+    }
+
+    /// Comes back on this one.
+    pub(crate) async fn comes_back(&mut self, way: Way) -> Value {
         self.cut();
-        self.way = self.way.other();
+        self.way = way;
         self.connects().await
     }
 
@@ -63,6 +68,12 @@ impl Follower {
             .await?;
         if let Some(cursor) = frame["cursor"].as_str() {
             self.cursor = Some(cursor.to_owned());
+        }
+        // Who has read all of an answer goes on from there, as `Poller` itself does.
+        if let Some(Client::Poll(poller)) = &self.client
+            && poller.is_through()
+        {
+            self.cursor = Some(poller.cursor.clone());
         }
         Some(frame)
     }

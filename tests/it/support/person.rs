@@ -290,6 +290,7 @@ impl Person {
                 Self::send(self.builder(Method::GET, &format!("/sse/events?{query}"))).await
             }
             Way::WebSocket => Self::send(self.upgrade(query)).await,
+            Way::Poll => self.polls(query).await,
         }
     }
 

@@ -5,11 +5,13 @@
 //! their end.
 
 mod auth;
+mod channels;
 mod documents;
 mod extract;
 mod groups;
 mod health;
 mod permissions;
+mod publish;
 mod record;
 mod request_id;
 mod roots;
@@ -142,6 +144,10 @@ fn api() -> Router<Roomcast> {
                 .put(documents::update)
                 .merge(delete(documents::remove)),
         )
+        .route("/publish", post(publish::one))
+        .route("/publish/batch", post(publish::batch))
+        .route("/publish/{id}", delete(publish::cancel))
+        .route("/channels/{channel}/history", get(channels::history))
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)

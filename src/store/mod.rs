@@ -4,10 +4,12 @@
 //! Reading goes through [`Store::read`]; whoever writes has been handed a connection inside a transaction.
 
 pub(crate) mod access;
+pub(crate) mod answers;
 pub(crate) mod documents;
 pub(crate) mod groups;
 pub(crate) mod permissions;
 pub(crate) mod roots;
+pub(crate) mod scheduled;
 pub(crate) mod sessions;
 pub(crate) mod users;
 

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::accounts;
 use crate::app::Roomcast;
-use crate::config::{Config, Registration};
+use crate::config::{Config, Registration, Secret};
 use crate::realtime::Data;
 use crate::realtime::registry::Access;
 use crate::store::documents::{self, Document};
@@ -18,6 +18,8 @@ use crate::store::roots::{self, DocumentRoot};
 
 /// The password of every demo user.
 const PASSWORD: &str = "roomcast-demo";
+/// The API key of a demo, if none is set.
+const API_KEY: &str = "roomcast-demo-key";
 
 /// The configuration of a demo: everything goes to a folder that is gone afterwards.
 ///
@@ -31,6 +33,7 @@ pub fn configure(mut config: Config) -> anyhow::Result<(Config, tempfile::TempDi
     let folder = tempfile::Builder::new().prefix("roomcast-dev-").tempdir()?;
     config.database_url = format!("sqlite://{}", folder.path().join("dev.db").display());
     (config.registration, config.dev) = (Registration::Open, true);
+    config.api_key.get_or_insert_with(|| Secret::new(API_KEY));
     Ok((config, folder))
 }
 
@@ -39,6 +42,8 @@ pub fn configure(mut config: Config) -> anyhow::Result<(Config, tempfile::TempDi
 pub struct Demo {
     root: String,
     document: String,
+    /// The demo's own key; one that somebody has set is not shown.
+    api_key: &'static str,
 }
 
 /// Puts demo people and data into an empty database.
@@ -86,16 +91,19 @@ pub async fn fill(app: &Roomcast) -> anyhow::Result<Demo> {
     };
     documents::insert(db, &document).await?;
     turn.commit(Vec::new()).await?;
+    let key = app.config().api_key.as_ref();
+    let own = key.is_some_and(|key| key.expose() == API_KEY);
     Ok(Demo {
         root: root.id,
         document: document.id,
+        api_key: if own { API_KEY } else { "$ROOMCAST_API_KEY" },
     })
 }
 
 impl Demo {
     /// What to try, with addresses that work.
     pub fn introduction(&self, address: SocketAddr) -> String {
-        let (root, document) = (&self.root, &self.document);
+        let (root, document, key) = (&self.root, &self.document, self.api_key);
         let mut text = format!(
             "\nroomcast {} dev: demo data that is gone when you stop it, on this machine only.\n\
              People: ada, bob and root (administrator), password {PASSWORD}\n",
@@ -122,6 +130,12 @@ impl Demo {
                 "The same over WebSocket",
                 format!(
                     "ws://{address}/ws?channel=document:{root}   (with the cookie from ada.jar)"
+                ),
+            ),
+            (
+                "Say something there, as a back end with the API key does",
+                format!(
+                    "curl -s http://{address}/api/v1/publish -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' -d '{{\"channels\":[\"document:{root}\"],\"event\":\"note\",\"data\":\"Look here.\"}}'"
                 ),
             ),
         ];

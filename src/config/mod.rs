@@ -55,6 +55,7 @@ pub enum Verb {
         /// The event's name, for example changed-order
         event: String,
         /// Its data.
+        #[arg(allow_negative_numbers = true)]
         json: String,
         /// Tell only whoever is there now; it is not kept.
         #[arg(long)]
@@ -62,7 +63,7 @@ pub enum Verb {
         /// Tell it later, for example 5s
         #[arg(long, value_parser = value::duration, value_name = "DURATION")]
         delay: Option<Duration>,
-        /// The server; ROOMCAST_PUBLIC_URL or ROOMCAST_LISTEN, if nothing is said.
+        /// The server; where the settings say that it is, if nothing is said.
         #[arg(long, value_parser = value::server, value_name = "URL")]
         server: Option<String>,
     },
@@ -77,7 +78,7 @@ pub enum Verb {
         /// Print every frame, not events alone.
         #[arg(long)]
         all: bool,
-        /// The server; ROOMCAST_PUBLIC_URL or ROOMCAST_LISTEN, if nothing is said.
+        /// The server; where the settings say that it is, if nothing is said.
         #[arg(long, value_parser = value::server, value_name = "URL")]
         server: Option<String>,
     },

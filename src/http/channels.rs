@@ -66,7 +66,7 @@ pub(super) async fn history(
     match (after, before) {
         (Some(after), _) => reading.after(after).await,
         (None, Some(before)) => reading.before(before).await,
-        (None, None) => reading.from_the_oldest().await,
+        (None, None) => reading.oldest().await,
     }
 }
 
@@ -158,7 +158,7 @@ impl Reading<'_> {
         Ok(self.answer(&frames, next, None))
     }
 
-    async fn from_the_oldest(&self) -> Result<Response, Error> {
+    async fn oldest(&self) -> Result<Response, Error> {
         let (frames, more) = self.all_that_may_be_read(self.end.position, false).await?;
         let next = frames.last().filter(|_| more).and_then(Frame::cursor);
         Ok(self.answer(&frames, next, None))

@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, Person, TestApp, WsClient};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/protocol");
 
-fn fixture(name: &str) -> String {
+pub(crate) fn fixture(name: &str) -> String {
     fs::read_to_string(format!("{FOLDER}/{name}")).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for Shape {
 
 /// Fails unless a frame from the server is like the fixture of its kind.
 #[track_caller]
-fn is_like(frame: &str, name: &str) {
+pub(crate) fn is_like(frame: &str, name: &str) {
     let expected = fixture(&format!("{name}.json"));
     assert!(
         Shape::of(&expected).is_like(&Shape::of(frame)),

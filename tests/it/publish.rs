@@ -5,6 +5,7 @@ use roomcast::config::Secret;
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
+use crate::protocol::{fixture, is_like};
 use crate::support::{API_KEY, Answer, Person, TestApp, Way, position};
 
 /// Everything of a channel that is kept.
@@ -212,6 +213,23 @@ async fn a_volatile_event_is_for_whoever_is_there() {
 }
 
 #[tokio::test]
+async fn what_is_volatile_waits_for_nobody_who_writes() {
+    let (app, back_end) = TestApp::start_with_key().await;
+    let ada = app.person("ada").await;
+    let mut there = ada.listens(Way::WebSocket, "").await;
+    let writing = app.app.log().begin().await.unwrap();
+    let said = json!({ "channels": ["global"], "event": "typing", "volatile": true });
+    publish(&back_end, said.clone()).await.is(200);
+    let both = json!({ "events": [said, said] });
+    let answer = back_end.post("/publish/batch", both).await.is(200);
+    assert_eq!(answer.json, json!({ "items": [{}, {}] }));
+    for _ in 0..3 {
+        assert_eq!(there.next_event().await["event"], "typing");
+    }
+    drop(writing);
+}
+
+#[tokio::test]
 async fn sockets_are_left_out_live_and_when_they_come_back() {
     let (app, back_end) = TestApp::start_with_key().await;
     let ada = app.person("ada").await;
@@ -389,4 +407,57 @@ async fn old_events_of_a_thousand_channels_go_too() {
         kept(&back_end, "order:999").await.is_empty()
     })
     .await;
+}
+
+/// Sends a body as it stands in a fixture, and gives the answer's text.
+async fn as_told(back_end: &Person, path: &str, body: String) -> (u16, String) {
+    let request = back_end.builder(Method::POST, &format!("/api/v1{path}"));
+    let request = request
+        .header("content-type", "application/json")
+        .body(body);
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn requests_and_answers_are_as_they_are_told() {
+    let (_app, back_end) = TestApp::start_with_key().await;
+    for (path, name, status) in [
+        ("/publish", "publish", 200),
+        ("/publish", "publish-volatile", 200),
+        ("/publish", "publish-delayed", 202),
+        ("/publish/batch", "publish-batch", 200),
+    ] {
+        let answer = as_told(&back_end, path, fixture(&format!("{name}.json"))).await;
+        assert_eq!(answer.0, status, "{answer:?}");
+        is_like(&answer.1, &format!("{name}-answer"));
+    }
+    let other = fixture("publish.json").replace("42", "43");
+    let other = other.replace("order-43-paid", "order-42-paid");
+    let answer = as_told(&back_end, "/publish", other).await;
+    assert_eq!(
+        answer,
+        (409, fixture("publish-conflict.json").trim_end().to_owned())
+    );
+    let wrong = fixture("publish-batch.json").replace(
+        r#"43"],"event":"changed-order""#,
+        r#"43"],"event":"welcome""#,
+    );
+    let answer = as_told(&back_end, "/publish/batch", wrong).await;
+    assert_eq!(
+        answer,
+        (400, fixture("publish-invalid.json").trim_end().to_owned())
+    );
+
+    let past = async |query: &str| {
+        let path = format!("/api/v1/channels/order:42/history?{query}");
+        let answer = back_end.builder(Method::GET, &path).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let first = past("limit=1").await;
+    is_like(&first, "history");
+    let first: Value = serde_json::from_str(&first).unwrap();
+    let after = format!("after={}", first["next"].as_str().unwrap());
+    is_like(&past(&after).await, "history-recovered");
+    is_like(&past("after=00000000-1").await, "history-not-recovered");
 }

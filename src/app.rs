@@ -56,6 +56,7 @@ impl Roomcast {
         let store = Store::open(&config.database_url, config.durability).await?;
         let log = Log::open(&store, config.durability, limits).await?;
         log.trim_after(config.log_retention);
+        log.deliver_scheduled();
         let inner = Inner {
             attempts: Attempts::new(config.login_attempts),
             config: Arc::new(config),

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::accounts;
 use crate::app::Roomcast;
-use crate::config::{Config, Registration};
+use crate::config::{Config, Registration, Secret};
 use crate::realtime::registry::Access;
 use crate::realtime::{Data, User};
 use crate::store::documents::{self, Document};
@@ -20,6 +20,8 @@ use crate::store::{Db, new_id};
 
 /// The password of every demo user.
 const PASSWORD: &str = "roomcast-demo";
+/// The API key of a demo, if none is set.
+const API_KEY: &str = "roomcast-demo-key";
 
 /// The configuration of a demo: everything goes to a folder that is gone afterwards.
 ///
@@ -33,6 +35,7 @@ pub fn configure(mut config: Config) -> anyhow::Result<(Config, tempfile::TempDi
     let folder = tempfile::Builder::new().prefix("roomcast-dev-").tempdir()?;
     config.database_url = format!("sqlite://{}", folder.path().join("dev.db").display());
     (config.registration, config.dev) = (Registration::Open, true);
+    config.api_key.get_or_insert_with(|| Secret::new(API_KEY));
     Ok((config, folder))
 }
 
@@ -42,6 +45,8 @@ pub struct Demo {
     root: String,
     document: String,
     room: String,
+    /// The demo's own key; one that somebody has set is not shown.
+    api_key: &'static str,
 }
 
 /// Puts demo people and data into an empty database.
@@ -90,10 +95,13 @@ pub async fn fill(app: &Roomcast) -> anyhow::Result<Demo> {
     documents::insert(db, &document).await?;
     let room = lobby(db, &people, now).await?;
     turn.commit(Vec::new()).await?;
+    let key = app.config().api_key.as_ref();
+    let own = key.is_some_and(|key| key.expose() == API_KEY);
     Ok(Demo {
         root: root.id,
         document: document.id,
         room,
+        api_key: if own { API_KEY } else { "$ROOMCAST_API_KEY" },
     })
 }
 
@@ -125,7 +133,7 @@ async fn lobby(db: &mut Db, people: &[User], now: OffsetDateTime) -> anyhow::Res
 impl Demo {
     /// What to try, with addresses that work.
     pub fn introduction(&self, address: SocketAddr) -> String {
-        let (root, document, room) = (&self.root, &self.document, &self.room);
+        let (root, document, room, key) = (&self.root, &self.document, &self.room, self.api_key);
         let mut text = format!(
             "\nroomcast {} dev: demo data that is gone when you stop it, on this machine only.\n\
              People: ada, bob and root (administrator), password {PASSWORD}\n",
@@ -158,6 +166,12 @@ impl Demo {
                 "Say something in a chat room; whoever listens to chat:, with the same id, hears it",
                 format!(
                     "curl -sb ada.jar http://{address}/api/v1/rooms/{room}/messages -H 'Content-Type: application/json' -d '{{\"text\":\"Who is there?\"}}'"
+                ),
+            ),
+            (
+                "Say something there, as a back end with the API key does",
+                format!(
+                    "curl -s http://{address}/api/v1/publish -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' -d '{{\"channels\":[\"document:{root}\"],\"event\":\"note\",\"data\":\"Look here.\"}}'"
                 ),
             ),
         ];

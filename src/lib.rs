@@ -37,6 +37,7 @@ pub mod telemetry;
 
 pub mod accounts;
 pub mod dev;
+pub mod remote;
 
 mod http;
 pub mod notify;

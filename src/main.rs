@@ -10,6 +10,7 @@ use std::io::{IsTerminal, Write, stdin, stdout};
 use std::process::ExitCode;
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
+use roomcast::remote::{self, Heard, Said};
 use roomcast::store::Store;
 use roomcast::{Roomcast, accounts, dev, server, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,7 +40,13 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::from);
-    match ended.and_then(|runtime| runtime.block_on(run(program))) {
+    let ended = ended.and_then(|runtime| {
+        let ended = runtime.block_on(run(program));
+        // A thread may still be printing to somebody who does not read.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -100,6 +107,45 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             };
             let user = accounts::add(&config, &name, admin, password).await?;
             say(&user.id);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Publish {
+            channel,
+            event,
+            json,
+            volatile,
+            delay,
+            server,
+        } => {
+            let said = Said {
+                channel: &channel,
+                event: &event,
+                json: &json,
+                volatile,
+                delay,
+            };
+            remote::publish(&config, server.as_deref(), &said).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Tail {
+            channels,
+            since,
+            all,
+            server,
+        } => {
+            let (mut terminate, mut interrupt) = (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            );
+            let heard = Heard {
+                channels: &channels,
+                since: since.as_deref(),
+                all,
+            };
+            tokio::select! {
+                ended = remote::tail(&config, server.as_deref(), &heard) => ended?,
+                () = asked_to_stop(&mut terminate, &mut interrupt) => {}
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -169,10 +215,7 @@ async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) {
 
 /// Nobody should believe that something protects or serves them which is not there.
 fn warn_of_what_has_no_effect(config: &Config) {
-    let without_effect = [
-        ("ROOMCAST_API_KEY", config.api_key.is_some()),
-        ("ROOMCAST_TOKEN_SECRET", config.token_secret.is_some()),
-    ];
+    let without_effect = [("ROOMCAST_TOKEN_SECRET", config.token_secret.is_some())];
     for (name, _) in without_effect.iter().filter(|(_, set)| *set) {
         tracing::warn!(name, "this setting has no effect in this version");
     }

@@ -9,6 +9,11 @@ use std::time::Duration;
 pub struct Secret(String);
 
 impl Secret {
+    /// Takes a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
     /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
@@ -22,7 +27,7 @@ impl fmt::Debug for Secret {
 }
 
 pub(super) fn secret(text: &str) -> Result<Secret, String> {
-    Ok(Secret(text.to_owned()))
+    Ok(Secret::new(text))
 }
 
 /// Scheme, host and port of a page (RFC 6454), as browsers send it.
@@ -62,6 +67,20 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
         .map(|port| format!(":{port}"))
         .unwrap_or_default();
     Ok(Origin(format!("{scheme}://{host}{port}")))
+}
+
+/// Where a server is reached; behind a proxy perhaps below a path.
+pub(super) fn server(text: &str) -> Result<String, String> {
+    const EXPECTED: &str =
+        "is not an address of a server; expected for example http://127.0.0.1:3000";
+    let uri: http::Uri = text.parse().map_err(|_| EXPECTED)?;
+    let has_host = uri
+        .authority()
+        .is_some_and(|host| !host.as_str().contains('@'));
+    match uri.scheme_str() {
+        Some("http" | "https") if has_host && uri.query().is_none() => Ok(text.to_owned()),
+        _ => Err(EXPECTED.into()),
+    }
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

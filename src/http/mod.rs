@@ -6,6 +6,7 @@
 
 mod admin;
 mod auth;
+mod channels;
 mod documents;
 mod extract;
 mod groups;
@@ -13,6 +14,7 @@ mod health;
 mod messages;
 mod permissions;
 mod presence;
+mod publish;
 mod record;
 mod request_id;
 mod rooms;
@@ -168,6 +170,10 @@ fn api() -> Router<Roomcast> {
             "/rooms/{id}/messages/{message}",
             patch(messages::update).delete(messages::remove),
         )
+        .route("/publish", post(publish::one))
+        .route("/publish/batch", post(publish::batch))
+        .route("/publish/{id}", delete(publish::cancel))
+        .route("/channels/{channel}/history", get(channels::history))
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)

@@ -1,10 +1,13 @@
 //! The log: every kept event, in the order of commits, each with its position.
 //!
 //! [`turn`] appends in the transaction of the change itself and publishes in the order of commits, [`read`] replays,
-//! [`head`] says whether old cursors can still be trusted, [`trim`] lets go of what is old.
+//! [`history`] shows one channel's past, [`schedule`] tells what waits for its time, [`head`] says whether old cursors can
+//! still be trusted, [`trim`] lets go of what is old.
 
 mod head;
+mod history;
 mod read;
+mod schedule;
 mod trim;
 mod turn;
 
@@ -16,7 +19,9 @@ use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use history::{Stretch, with_its_base};
 pub use read::{Page, ReadError};
+pub(crate) use schedule::Later;
 pub use turn::{CommitError, Turn};
 
 use crate::realtime::cursor::Position;
@@ -24,6 +29,7 @@ use crate::realtime::registry::Limits;
 use crate::realtime::{Cursor, Event, Registry};
 use crate::store::{Durability, OpenError, Store};
 use head::Head;
+use schedule::Schedule;
 use turn::Writer;
 
 /// Connections that only replays use, so that a thousand clients who come back together do not hold up requests.
@@ -41,8 +47,12 @@ struct Inner {
     readers: SqlitePool,
     writer: Arc<Writer>,
     trimmed: AtomicU64,
+    schedule: Schedule,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The committer, and its end: it outlives whoever may still wait for a commit.
+    committing: TaskTracker,
+    all_committed: CancellationToken,
 }
 
 impl Log {
@@ -74,13 +84,15 @@ impl Log {
             readers,
             writer,
             trimmed: AtomicU64::new(start.trimmed),
+            schedule: Schedule::default(),
             tasks,
             stop,
+            committing: TaskTracker::new(),
+            all_committed: CancellationToken::new(),
         };
         let log = Self(Arc::new(inner));
-        log.0
-            .tasks
-            .spawn(Arc::clone(&log.0.writer).commit_turns(log.0.stop.clone()));
+        let (writer, end) = (Arc::clone(&log.0.writer), log.0.all_committed.clone());
+        log.0.committing.spawn(writer.commit_turns(end));
         Ok(log)
     }
 
@@ -117,11 +129,21 @@ impl Log {
             .spawn(trim::run(self.clone(), retention, self.0.stop.clone()));
     }
 
+    /// Tells what waits for its time, until the log is closed. What fell due while nobody was there is told at once.
+    pub fn deliver_scheduled(&self) {
+        self.0
+            .tasks
+            .spawn(schedule::run(self.clone(), self.0.stop.clone()));
+    }
+
     /// Commits what waits and closes the database, so that the next start knows that nothing was lost.
     pub async fn close(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        self.0.all_committed.cancel();
+        self.0.committing.close();
+        self.0.committing.wait().await;
         self.0.readers.close().await;
         self.0.writer.close().await;
     }

@@ -1,6 +1,7 @@
 //! Reading the log: whether a cursor can be resumed from, and what came after it, a page at a time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sqlx::{QueryBuilder, Row};
@@ -19,6 +20,10 @@ const WINDOW: u64 = 4_096;
 const PAGE_EVENTS: usize = 256;
 /// Bytes of data in one page, but for the last event's.
 const PAGE_BYTES: usize = 256 * 1024;
+
+/// What [`event`] reads.
+pub(super) const SELECT: &str = "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.except_sockets, e.time
+     from event_channels c join events e on e.position = c.position";
 
 /// Events of one stretch of the log, in order.
 #[derive(Debug)]
@@ -139,11 +144,9 @@ fn select(
     after: Position,
     upto: Position,
 ) -> QueryBuilder<sqlx::Sqlite> {
-    let mut query = QueryBuilder::new(
-        "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.except_sockets, e.time
-         from event_channels c join events e on e.position = c.position where c.position > ",
-    );
+    let mut query = QueryBuilder::new(SELECT);
     query
+        .push(" where c.position > ")
         .push_bind(after.cast_signed())
         .push(" and c.position <= ")
         .push_bind(upto.cast_signed());
@@ -160,13 +163,11 @@ fn select(
     query
 }
 
-fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
+pub(super) fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
     let broken = |what: &str| {
         sqlx::Error::Decode(format!("the log has an event with a broken {what}").into())
     };
-    let names: Vec<String> =
-        serde_json::from_str(row.try_get("channels")?).map_err(|_| broken("list of channels"))?;
-    let channels: Result<Vec<Channel>, _> = names.iter().map(|name| name.parse()).collect();
+    let channels = channels(row.try_get("channels")?).ok_or_else(|| broken("list of channels"))?;
     let origin = match (
         row.try_get::<Option<&str>, _>("origin_user")?,
         row.try_get::<Option<&str>, _>("origin_socket")?,
@@ -177,24 +178,32 @@ fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
         }),
         _ => None,
     };
-    let except = match row.try_get::<Option<&str>, _>("except_sockets")? {
-        Some(ids) => serde_json::from_str::<Vec<String>>(ids)
-            .map_err(|_| broken("list of sockets"))?
-            .iter()
-            .filter_map(|id| SocketId::parse(id))
-            .collect(),
-        None => [].into(),
-    };
+    let except = sockets(row.try_get("except_sockets")?);
     Ok(Event {
-        channels: channels.map_err(|_| broken("channel"))?.into(),
+        channels,
         name: row
             .try_get::<&str, _>("name")?
             .parse()
             .map_err(|_| broken("name"))?,
         data: Data::stored(row.try_get("data")?),
         origin,
-        except,
+        except: except.ok_or_else(|| broken("list of sockets"))?,
         time: from_millis(row.try_get("time")?),
         position: Some(row.try_get::<i64, _>("position")?.cast_unsigned()),
     })
+}
+
+/// Channels, as [`super::turn::names`] stored them.
+pub(super) fn channels(stored: &str) -> Option<Arc<[Channel]>> {
+    let names: Vec<String> = serde_json::from_str(stored).ok()?;
+    names.iter().map(|name| name.parse().ok()).collect()
+}
+
+/// Sockets, as [`super::turn::sockets`] stored them.
+pub(super) fn sockets(stored: Option<&str>) -> Option<Arc<[SocketId]>> {
+    let Some(stored) = stored else {
+        return Some([].into());
+    };
+    let ids: Vec<String> = serde_json::from_str(stored).ok()?;
+    ids.iter().map(|id| SocketId::parse(id)).collect()
 }

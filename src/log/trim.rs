@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,8 @@ use crate::store::to_millis;
 
 /// Events deleted in one turn, so that nobody waits long for theirs.
 const AT_ONCE: i64 = 500;
+/// Channels that they are taken out of in one turn, but for the last event's: one event may have a thousand.
+const CHANNELS_AT_ONCE: usize = 2_000;
 
 /// Trims until the log is closed.
 pub(super) async fn run(log: Log, retention: Duration, stop: CancellationToken) {
@@ -35,22 +38,26 @@ pub(super) async fn run(log: Log, retention: Duration, stop: CancellationToken) 
 /// the log's position is read off it.
 async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
     let cut = to_millis(OffsetDateTime::now_utc() - retention);
-    let rows: Vec<(i64, i64, String)> = sqlx::query_as(
+    let mut rows = sqlx::query_as::<_, (i64, i64, String)>(
         "select position, time, channels from events
          where position < (select max(position) from events) order by position limit $1",
     )
     .bind(AT_ONCE)
-    .fetch_all(&log.0.readers)
-    .await?;
+    .fetch(&log.0.readers);
+    let (mut last, mut count, mut channels) = (None, 0, BTreeSet::new());
     // Times may go back when somebody sets the clock; positions never do.
-    let old: Vec<_> = rows.iter().take_while(|(_, time, _)| *time < cut).collect();
-    let Some((last, ..)) = old.last() else {
+    while channels.len() < CHANNELS_AT_ONCE
+        && let Some((position, time, names)) = rows.try_next().await?
+        && time < cut
+    {
+        (last, count) = (Some(position), count + 1);
+        channels.extend(serde_json::from_str::<Vec<String>>(&names).unwrap_or_default());
+    }
+    drop(rows);
+    let Some(last) = last else {
         return Ok(false);
     };
-    let channels: BTreeSet<String> = old
-        .iter()
-        .flat_map(|(.., names)| serde_json::from_str::<Vec<String>>(names).unwrap_or_default())
-        .collect();
+    let full = count == AT_ONCE || channels.len() >= CHANNELS_AT_ONCE;
     let mut turn = log.begin().await?;
     for channel in channels {
         // A socket's channel may stand there with its owner behind it.
@@ -81,5 +88,5 @@ async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
         .trimmed
         .fetch_max(last.cast_unsigned(), Ordering::AcqRel);
     turn.commit(Vec::new()).await?;
-    Ok(old.len() as i64 == AT_ONCE)
+    Ok(full)
 }

@@ -20,6 +20,8 @@ use crate::realtime::registry::Move;
 use crate::realtime::{Channel, Cursor, Event, Registry, SocketId, UserId};
 use crate::store::{Db, to_millis};
 
+/// Rows that one statement inserts: it has a bound on its parameters.
+const ROWS_AT_ONCE: usize = 500;
 /// How long a change waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -320,57 +322,54 @@ async fn append(
     for (event, position) in events.iter_mut().zip(last + 1..) {
         event.position = Some(position);
     }
-    let mut rows = QueryBuilder::new(
-        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
-    );
-    rows.push_values(&events, |mut row, event| {
-        let names: Vec<_> = event
-            .channels
-            .iter()
-            .map(|channel| channel.as_str())
-            .collect();
-        row.push_bind(event.position.map(Position::cast_signed))
-            .push_bind(event.name.as_str().to_owned())
-            .push_bind(event.data.as_str().to_owned())
-            .push_bind(serde_json::Value::from(names).to_string())
-            .push_bind(
-                event
-                    .origin
-                    .as_ref()
-                    .map(|origin| origin.user.as_str().to_owned()),
-            )
-            .push_bind(
-                event
-                    .origin
-                    .as_ref()
-                    .map(|origin| origin.socket.to_string()),
-            )
-            .push_bind(sockets(&event.except))
-            .push_bind(to_millis(event.time));
-    });
-    rows.build().execute(&mut *db).await?;
-    let mut channels = QueryBuilder::new("insert into event_channels (channel, position) ");
+    for some in events.chunks(ROWS_AT_ONCE) {
+        insert_events(db, some).await?;
+    }
     let pairs = events.iter().flat_map(|event| {
-        event
-            .channels
-            .iter()
-            .map(move |channel| (channel, event.position))
+        let stored = |channel| (stored(channel, registry), event.position);
+        event.channels.iter().map(stored)
     });
-    channels.push_values(pairs, |mut row, (channel, position)| {
-        row.push_bind(stored(channel, registry))
-            .push_bind(position.map(Position::cast_signed));
-    });
-    // The same channel named twice is the same as once.
-    channels
-        .push(" on conflict do nothing")
-        .build()
-        .execute(&mut *db)
-        .await?;
+    let pairs: Vec<_> = pairs.collect();
+    for some in pairs.chunks(ROWS_AT_ONCE) {
+        let mut channels = QueryBuilder::new("insert into event_channels (channel, position) ");
+        channels.push_values(some, |mut row, (channel, position)| {
+            row.push_bind(channel.clone())
+                .push_bind(position.map(Position::cast_signed));
+        });
+        // The same channel named twice is the same as once.
+        channels.push(" on conflict do nothing");
+        channels.build().execute(&mut *db).await?;
+    }
     Ok(events)
 }
 
+async fn insert_events(db: &mut Db, events: &[Event]) -> sqlx::Result<()> {
+    let mut rows = QueryBuilder::new(
+        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
+    );
+    rows.push_values(events, |mut row, event| {
+        let origin = event.origin.as_ref();
+        row.push_bind(event.position.map(Position::cast_signed))
+            .push_bind(event.name.as_str().to_owned())
+            .push_bind(event.data.as_str().to_owned())
+            .push_bind(names(&event.channels))
+            .push_bind(origin.map(|origin| origin.user.as_str().to_owned()))
+            .push_bind(origin.map(|origin| origin.socket.to_string()))
+            .push_bind(sockets(&event.except))
+            .push_bind(to_millis(event.time));
+    });
+    rows.build().execute(db).await?;
+    Ok(())
+}
+
+/// Channels as they are stored.
+pub(super) fn names(channels: &[Channel]) -> String {
+    let names: Vec<_> = channels.iter().map(Channel::as_str).collect();
+    serde_json::Value::from(names).to_string()
+}
+
 /// Sockets as they are stored; none, where there are none.
-fn sockets(ids: &[SocketId]) -> Option<String> {
+pub(super) fn sockets(ids: &[SocketId]) -> Option<String> {
     (!ids.is_empty()).then(|| serde_json::json!(ids).to_string())
 }
 

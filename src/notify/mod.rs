@@ -67,9 +67,14 @@ impl Notification {
     /// When `name` is not an event name, or `data` cannot be JSON: both are mistakes in the program.
     pub fn new<T: serde::Serialize + ?Sized>(name: &str, data: &T) -> Self {
         let name = name.parse().expect("an event name that the program says");
+        Self::of(name, Data::from_value(data))
+    }
+
+    /// An event whose name and data somebody else has said.
+    pub fn of(name: EventName, data: Data) -> Self {
         Self {
             name,
-            data: Data::from_value(data),
+            data,
             to: Vec::new(),
             to_self: false,
             except: Vec::new(),

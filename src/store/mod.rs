@@ -4,6 +4,7 @@
 //! Reading goes through [`Store::read`]; whoever writes has been handed a connection inside a transaction.
 
 pub(crate) mod access;
+pub(crate) mod answers;
 pub(crate) mod documents;
 pub(crate) mod groups;
 pub(crate) mod last_seen;
@@ -11,6 +12,7 @@ pub(crate) mod messages;
 pub(crate) mod permissions;
 pub(crate) mod rooms;
 pub(crate) mod roots;
+pub(crate) mod scheduled;
 pub(crate) mod sessions;
 pub(crate) mod users;
 

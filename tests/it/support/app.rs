@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::Router;
-use roomcast::config::{Config, Registration};
+use roomcast::config::{Config, Registration, Secret};
 use roomcast::realtime::{Data, Event};
 use roomcast::{Roomcast, accounts, server};
 
@@ -11,6 +11,9 @@ use super::Person;
 
 /// The password of everybody.
 pub(crate) const PASSWORD: &str = "correct horse";
+
+/// The API key, of servers that have one.
+pub(crate) const API_KEY: &str = "a key of 32 bytes, for tests only";
 
 /// A running server. It ends with the test.
 pub(crate) struct TestApp {
@@ -27,6 +30,23 @@ impl TestApp {
     /// With other settings.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// With an API key, and the back end that has it.
+    pub(crate) async fn start_with_key() -> (Self, Person) {
+        let app = Self::start_with(Self::has_key).await;
+        let back_end = app.back_end();
+        (app, back_end)
+    }
+
+    /// The setting of the API key.
+    pub(crate) fn has_key(config: &mut Config) {
+        config.api_key = Some(Secret::new(API_KEY));
+    }
+
+    /// Whoever has the API key.
+    pub(crate) fn back_end(&self) -> Person {
+        self.nobody().showing(API_KEY)
     }
 
     /// On a database that is there already.

@@ -15,7 +15,7 @@ mod ws;
 
 use std::time::Duration;
 
-pub(crate) use app::{PASSWORD, TestApp, note};
+pub(crate) use app::{API_KEY, PASSWORD, TestApp, note};
 pub(crate) use child::{Server, command};
 pub(crate) use client::{Client, Way};
 pub(crate) use dice::Dice;

@@ -18,6 +18,8 @@ pub(crate) struct Person {
     pub(crate) cookie: Option<String>,
     /// The socket that is named in requests.
     socket: Option<String>,
+    /// What is shown instead of a cookie.
+    bearer: Option<String>,
 }
 
 /// What came back.
@@ -72,6 +74,7 @@ impl Person {
             http: Client::new(),
             cookie: None,
             socket: None,
+            bearer: None,
         }
     }
 
@@ -110,6 +113,14 @@ impl Person {
     pub(crate) fn at(&self, socket: &str) -> Self {
         Self {
             socket: Some(socket.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The same person, who shows a key or a token in each request.
+    pub(crate) fn showing(&self, bearer: &str) -> Self {
+        Self {
+            bearer: Some(bearer.to_owned()),
             ..self.clone()
         }
     }
@@ -157,6 +168,9 @@ impl Person {
             .request(method, format!("http://{}{path}", self.address));
         if let Some(cookie) = &self.cookie {
             request = request.header("cookie", cookie);
+        }
+        if let Some(bearer) = &self.bearer {
+            request = request.bearer_auth(bearer);
         }
         if let Some(socket) = &self.socket {
             request = request.header("x-socket-id", socket);

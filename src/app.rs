@@ -7,14 +7,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ask::Asking;
 use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::log::Log;
 use crate::password::Passwords;
 use crate::realtime::registry::Limits;
 use crate::realtime::{Close, Registry};
+use crate::rules::Rules;
 use crate::session;
-use crate::store::{OpenError, Store};
+use crate::store::{self, Store};
 
 /// How often sessions that have expired are looked for.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
@@ -33,9 +35,21 @@ struct Inner {
     log: Log,
     passwords: Passwords,
     attempts: Attempts,
+    asking: Asking,
     tasks: TaskTracker,
     stopping: CancellationToken,
     started: Instant,
+}
+
+/// Why the server cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// No request could be made to the application.
+    #[error("the application cannot be asked who may join")]
+    Ask(#[from] reqwest::Error),
 }
 
 impl Roomcast {
@@ -51,6 +65,8 @@ impl Roomcast {
             max_channels: config.max_channels,
             outbox_bytes: config.outbox_bytes,
         };
+        let tasks = TaskTracker::new();
+        let asking = Asking::new(config.rules.endpoint(), &tasks)?;
         let store = Store::open(&config.database_url, config.durability).await?;
         let log = Log::open(&store, config.durability, limits).await?;
         log.trim_after(config.log_retention);
@@ -60,7 +76,8 @@ impl Roomcast {
             store,
             log,
             passwords: Passwords::new(),
-            tasks: TaskTracker::new(),
+            asking,
+            tasks,
             stopping: CancellationToken::new(),
             started: Instant::now(),
         };
@@ -102,6 +119,15 @@ impl Roomcast {
 
     pub(crate) fn attempts(&self) -> &Attempts {
         &self.0.attempts
+    }
+
+    /// What each kind of channel is for.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0.config.rules
+    }
+
+    pub(crate) fn asking(&self) -> &Asking {
+        &self.0.asking
     }
 
     /// Tasks that a shutdown waits for.

@@ -43,11 +43,13 @@ pub mod notify;
 mod transport;
 
 mod address;
+mod ask;
 mod attempts;
 pub mod caller;
 mod origin;
 mod password;
 mod policy;
+pub mod rules;
 mod session;
 
 pub mod realtime;

@@ -9,6 +9,7 @@ mod documents;
 mod extract;
 mod groups;
 mod health;
+mod members;
 mod permissions;
 mod record;
 mod request_id;
@@ -141,6 +142,10 @@ fn api() -> Router<Roomcast> {
             get(documents::show)
                 .put(documents::update)
                 .merge(delete(documents::remove)),
+        )
+        .route(
+            "/channels/{channel}/members/{user}",
+            delete(members::remove),
         )
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)

@@ -10,6 +10,7 @@ mod support;
 
 mod accounts;
 mod api;
+mod asking;
 mod attacks;
 mod churn;
 mod crash;
@@ -29,6 +30,7 @@ mod resume;
 mod resume_model;
 mod retention;
 mod revocation;
+mod rules;
 mod slow;
 mod sse;
 mod tidy;

@@ -1,6 +1,7 @@
 //! What stories are told with: a server, people, and their clients.
 
 mod app;
+mod application;
 mod child;
 mod client;
 mod dice;
@@ -14,6 +15,7 @@ mod ws;
 use std::time::Duration;
 
 pub(crate) use app::{PASSWORD, TestApp, note};
+pub(crate) use application::{Application, Question, Reply, SECRET};
 pub(crate) use child::{Server, command};
 pub(crate) use client::{Client, Way};
 pub(crate) use dice::Dice;

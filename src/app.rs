@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ask::Asking;
 use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::last_seen;
@@ -14,8 +15,9 @@ use crate::log::Log;
 use crate::password::Passwords;
 use crate::realtime::registry::{Limits, PULSE};
 use crate::realtime::{Close, Registry};
+use crate::rules::Rules;
 use crate::session;
-use crate::store::{OpenError, Store};
+use crate::store::{self, Store};
 
 /// How often sessions that have expired are looked for.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
@@ -34,9 +36,21 @@ struct Inner {
     log: Log,
     passwords: Passwords,
     attempts: Attempts,
+    asking: Asking,
     tasks: TaskTracker,
     stopping: CancellationToken,
     started: Instant,
+}
+
+/// Why the server cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// No request could be made to the application.
+    #[error("the application cannot be asked who may join")]
+    Ask(#[from] reqwest::Error),
 }
 
 impl Roomcast {
@@ -53,6 +67,8 @@ impl Roomcast {
             outbox_bytes: config.outbox_bytes,
             presence_grace: config.presence_grace,
         };
+        let tasks = TaskTracker::new();
+        let asking = Asking::new(config.rules.endpoint(), &tasks)?;
         let store = Store::open(&config.database_url, config.durability).await?;
         let log = Log::open(&store, config.durability, limits).await?;
         log.trim_after(config.log_retention);
@@ -63,7 +79,8 @@ impl Roomcast {
             store,
             log,
             passwords: Passwords::new(),
-            tasks: TaskTracker::new(),
+            asking,
+            tasks,
             stopping: CancellationToken::new(),
             started: Instant::now(),
         };
@@ -112,6 +129,15 @@ impl Roomcast {
 
     pub(crate) fn attempts(&self) -> &Attempts {
         &self.0.attempts
+    }
+
+    /// What each kind of channel is for.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0.config.rules
+    }
+
+    pub(crate) fn asking(&self) -> &Asking {
+        &self.0.asking
     }
 
     /// Tasks that a shutdown waits for.

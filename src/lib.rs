@@ -44,12 +44,14 @@ pub mod notify;
 mod transport;
 
 mod address;
+mod ask;
 mod attempts;
 pub mod caller;
 mod last_seen;
 mod origin;
 mod password;
 mod policy;
+pub mod rules;
 mod session;
 
 pub mod realtime;

@@ -7,25 +7,52 @@ use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::{Access, Membership, Move};
 use crate::realtime::{Channel, User, UserId};
+use crate::rules::{Join, Publish, Rules};
 use crate::store::permissions::Holder;
 use crate::store::{Db, access, groups, rooms};
+
+/// What a caller may do in a channel, as far as it can be said without waiting for the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// This, or nothing.
+    Settled(Option<Access>),
+    /// What the application says.
+    Ask(Question),
+}
+
+/// What only the application knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// The channel to ask about: for a presence, the one that it is of.
+    pub(crate) channel: Channel,
+    /// What may be had at most, whatever the answer is.
+    pub(crate) most: Access,
+}
 
 /// What a caller may do in a channel; a guest is nobody.
 pub(crate) async fn access(
     db: &mut Db,
+    rules: &Rules,
     caller: Option<&Caller>,
     channel: &Channel,
-) -> sqlx::Result<Option<Access>> {
+) -> sqlx::Result<Decision> {
     let user = caller.map(|caller| &caller.user);
     if user.is_none() && *channel != Channel::global() {
-        return Ok(None);
+        return Ok(Decision::Settled(None));
     }
-    let access = match channel.kind() {
-        Kind::Presence(of) => presence(db, user, of).await?,
-        _ => direct(db, user, channel).await?,
+    let decision = match channel.kind() {
+        Kind::Presence(of) => presence(db, rules, user, of).await?,
+        _ => direct(db, rules, user, channel).await?,
     };
-    let granted = caller.is_some_and(|caller| is_granted(&caller.grants, channel));
-    Ok(access.or(granted.then_some(Access::Read)))
+    if !caller.is_some_and(|caller| is_granted(&caller.grants, channel)) {
+        return Ok(decision);
+    }
+    // What is granted is not asked for, and is for reading where the application says who may write.
+    Ok(match decision {
+        Decision::Settled(Some(access)) => Decision::Settled(Some(access)),
+        Decision::Ask(_) => Decision::Settled(Some(Access::Read)),
+        Decision::Settled(None) => Decision::Settled(Some(of_member(rules, channel))),
+    })
 }
 
 /// Whether a channel, or the one that it is the presence of, was granted by name. Nobody is granted another's socket.
@@ -34,56 +61,127 @@ fn is_granted(grants: &[Channel], channel: &Channel) -> bool {
     !matches!(channel.kind(), Kind::Socket(_)) && grants.iter().any(names)
 }
 
+/// What whoever is in a channel of the application's own may do there, if nothing else says.
+fn of_member(rules: &Rules, channel: &Channel) -> Access {
+    let rule = rules.of(channel);
+    if rule.join != Join::BuiltIn && rule.publish == Publish::Members {
+        Access::Write
+    } else {
+        Access::Read
+    }
+}
+
 async fn direct(
     db: &mut Db,
+    rules: &Rules,
     user: Option<&User>,
     channel: &Channel,
-) -> sqlx::Result<Option<Access>> {
+) -> sqlx::Result<Decision> {
+    let settled = |access| Ok(Decision::Settled(access));
     let Some(user) = user else {
-        return Ok((*channel == Channel::global()).then_some(Access::Read));
+        return settled((*channel == Channel::global()).then_some(Access::Read));
     };
     if user.admin && !matches!(channel.kind(), Kind::Socket(_)) {
-        return Ok(Some(Access::Write));
+        return settled(Some(Access::Write));
     }
     match channel.kind() {
-        Kind::Global => Ok(Some(Access::Read)),
-        Kind::User(id) => Ok((id == user.id.as_str()).then_some(Access::Read)),
-        Kind::Group(id) => Ok(groups::membership(db, id, &user.id)
-            .await?
-            .map(|_| Access::Write)),
+        Kind::Global => settled(Some(Access::Read)),
+        Kind::User(id) => settled((id == user.id.as_str()).then_some(Access::Read)),
+        Kind::Group(id) => {
+            let membership = groups::membership(db, id, &user.id).await?;
+            settled(membership.map(|_| Access::Write))
+        }
         Kind::Context {
             kind: "document",
             id,
-        } => access::of_root(db, id, &user.id).await,
-        Kind::Context { kind: "chat", id } => Ok(rooms::admits(db, id, &user.id)
-            .await?
-            .then_some(Access::Write)),
+        } => settled(access::of_root(db, id, &user.id).await?),
+        Kind::Context { kind: "chat", id } => {
+            let admitted = rooms::admits(db, id, &user.id).await?;
+            settled(admitted.then_some(Access::Write))
+        }
+        Kind::Context { .. } => {
+            let most = of_member(rules, channel);
+            Ok(match rules.of(channel).join {
+                Join::Ask => Decision::Ask(Question {
+                    channel: channel.clone(),
+                    most,
+                }),
+                Join::Users => Decision::Settled(Some(most)),
+                Join::BuiltIn | Join::Nobody | Join::Granted => Decision::Settled(None),
+            })
+        }
         // Every connection has its own already, and nobody else's is anybody's.
-        Kind::Admin | Kind::Socket(_) | Kind::Presence(_) | Kind::Context { .. } => Ok(None),
+        Kind::Admin | Kind::Socket(_) | Kind::Presence(_) => settled(None),
     }
 }
 
 /// Who is in a channel is for those who may be in it; a free-standing room is for everybody who is logged in.
-async fn presence(db: &mut Db, user: Option<&User>, of: &str) -> sqlx::Result<Option<Access>> {
+async fn presence(
+    db: &mut Db,
+    rules: &Rules,
+    user: Option<&User>,
+    of: &str,
+) -> sqlx::Result<Decision> {
     let Ok(channel) = of.parse::<Channel>() else {
-        return Ok(user.map(|_| Access::Read));
+        return Ok(Decision::Settled(user.map(|_| Access::Read)));
     };
     if matches!(channel.kind(), Kind::Presence(_)) {
-        return Ok(None);
+        return Ok(Decision::Settled(None));
     }
     // What happens in a presence channel only the server says.
-    Ok(direct(db, user, &channel).await?.map(|_| Access::Read))
+    Ok(match direct(db, rules, user, &channel).await? {
+        Decision::Settled(access) => Decision::Settled(access.map(|_| Access::Read)),
+        Decision::Ask(question) => Decision::Ask(Question {
+            most: Access::Read,
+            ..question
+        }),
+    })
 }
 
-/// Why a client may not keep an event in a channel where it may publish; nothing, if it may. What is kept in a chat
-/// room is what its history has, so that goes over HTTP.
-pub(crate) fn refuses_kept(channel: &Channel) -> Option<String> {
-    let Kind::Context { kind: "chat", id } = channel.kind() else {
-        return None;
+/// Whether somebody who is in a channel may still publish there, where nobody can be asked: inside a turn. `held` is
+/// what the connection may do by what it was told when it joined.
+pub(crate) async fn may_still_publish(
+    db: &mut Db,
+    rules: &Rules,
+    caller: Option<&Caller>,
+    channel: &Channel,
+    held: Option<Access>,
+) -> sqlx::Result<bool> {
+    let access = match access(db, rules, caller, channel).await? {
+        Decision::Settled(access) => access,
+        Decision::Ask(question) => held.map(|held| held.min(question.most)),
     };
-    Some(format!(
-        "Only volatile events are published to {channel}; to say something, POST /api/v1/rooms/{id}/messages."
-    ))
+    Ok(access >= Some(Access::Write) && !is_withdrawn(db, rules, caller, channel).await?)
+}
+
+/// Whether the application took somebody out of a channel who has not come back since.
+pub(crate) async fn is_withdrawn(
+    db: &mut Db,
+    rules: &Rules,
+    caller: Option<&Caller>,
+    channel: &Channel,
+) -> sqlx::Result<bool> {
+    match caller {
+        Some(caller) if rules.is_listed(channel) => {
+            access::is_withdrawn(db, channel, &caller.user.id).await
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Takes a user out of a channel of the application's own, and says what that means.
+pub(crate) async fn withdraw_from_channel(
+    db: &mut Db,
+    at: Position,
+    channel: &Channel,
+    user: &UserId,
+) -> sqlx::Result<Vec<Move>> {
+    access::withdrawing_from_channel(db, at, channel, user).await?;
+    Ok(vec![Move::Change {
+        user: user.clone(),
+        channel: channel.clone(),
+        access: None,
+    }])
 }
 
 /// The channels that the server joins somebody to on connect.
@@ -201,4 +299,77 @@ pub(crate) async fn changed(
         }
     }
     Ok(moves)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{Endpoint, Rule};
+    use crate::store::{Durability, Store};
+
+    fn rules() -> Rules {
+        let endpoint =
+            Endpoint::new("http://127.0.0.1:1/", "a secret of 24 bytes or more").unwrap();
+        let mut rules = Rules::default().asking(endpoint);
+        for (kind, join, publish) in [
+            ("closed", Join::Nobody, Publish::Members),
+            ("given", Join::Granted, Publish::Nobody),
+            ("talk", Join::Granted, Publish::Members),
+            ("open", Join::Users, Publish::Nobody),
+            ("order", Join::Ask, Publish::Members),
+            ("quiet", Join::Ask, Publish::Nobody),
+        ] {
+            let rule = Rule {
+                join,
+                publish,
+                ..Rule::default()
+            };
+            rules = rules.with(kind, rule).unwrap();
+        }
+        rules
+    }
+
+    #[tokio::test]
+    async fn a_grant_counts_whatever_the_rule_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let store = Store::open(&url, Durability::Full).await.unwrap();
+        let mut db = store.read().await.unwrap();
+        let user = User {
+            id: UserId::parse("7").unwrap(),
+            name: "ada".into(),
+            admin: false,
+        };
+        let (read, write) = (Some(Access::Read), Some(Access::Write));
+        let settled = Decision::Settled;
+        let ask = |channel: &str, most| {
+            let channel = channel.parse().unwrap();
+            Decision::Ask(Question { channel, most })
+        };
+        for (name, without, with) in [
+            ("closed:7", settled(None), settled(write)),
+            ("given:7", settled(None), settled(read)),
+            ("talk:7", settled(None), settled(write)),
+            ("unlisted:7", settled(None), settled(read)),
+            ("document:7", settled(None), settled(read)),
+            ("open:7", settled(read), settled(read)),
+            ("order:7", ask("order:7", Access::Write), settled(read)),
+            ("quiet:7", ask("quiet:7", Access::Read), settled(read)),
+            ("presence:talk:7", settled(None), settled(read)),
+            (
+                "presence:order:7",
+                ask("order:7", Access::Read),
+                settled(read),
+            ),
+        ] {
+            let channel: Channel = name.parse().unwrap();
+            let granted = name.strip_prefix("presence:").unwrap_or(name);
+            let mut caller = Caller::new(user.clone());
+            let decided = access(&mut db, &rules(), Some(&caller), &channel).await;
+            assert_eq!(decided.unwrap(), without, "{name}");
+            caller.grants = [granted.parse().unwrap()].into();
+            let decided = access(&mut db, &rules(), Some(&caller), &channel).await;
+            assert_eq!(decided.unwrap(), with, "{name}, granted");
+        }
+    }
 }

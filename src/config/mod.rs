@@ -8,12 +8,15 @@ mod value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::rules::Rules;
 pub use crate::store::Durability;
+pub(crate) use value::duration;
 pub use value::{Origin, Secret};
 
 /// A realtime server with rooms.
@@ -165,6 +168,12 @@ pub struct Config {
     /// The secret that client tokens are signed with; at least 32 bytes. Without effect in this version.
     #[arg(long, global = true, value_parser = value::secret, value_name = "SECRET")]
     pub token_secret: Option<Secret>,
+    /// A file with the rules of each kind of channel; docs/channels.md says what may stand in it.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub channels: Option<PathBuf>,
+    /// What that file says; whoever makes a configuration in code sets these instead.
+    #[arg(skip)]
+    pub rules: Rules,
     /// Whether people may make accounts for themselves; open in dev.
     #[arg(long, global = true, default_value = "closed", value_enum)]
     pub registration: Registration,
@@ -248,7 +257,8 @@ pub enum Refused {
 const PLAIN_NAMES: [&str; 3] = ["database_url", "redis_url", "rust_log"];
 
 /// A good value for each setting whose default does not show one.
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
+    ("channels", "channels.toml"),
     ("public_url", "https://app.example.org"),
     (
         "allowed_origins",
@@ -300,13 +310,14 @@ impl Program {
         let matches = command
             .try_get_matches_from(line)
             .map_err(|error| explain(&error, &settings).unwrap_or(Refused::Clap(error)))?;
-        let program = Self::from_arg_matches(&matches).map_err(Refused::Clap)?;
+        let mut program = Self::from_arg_matches(&matches).map_err(Refused::Clap)?;
         // The secrets of a demo may be short; whether a server's are good is not for its clients to say.
         let demo = matches!(
             program.verb,
             Some(Verb::Dev | Verb::Publish { .. } | Verb::Tail { .. })
         );
         program.config.check(demo)?;
+        program.config.read_rules(environment)?;
         Ok(program)
     }
 }
@@ -334,6 +345,15 @@ impl Config {
             return Err(Refused::Message(
                 "RUST_LOG: not a filter\n  example   RUST_LOG=info,roomcast=debug".into(),
             ));
+        }
+        Ok(())
+    }
+
+    fn read_rules(&mut self, environment: &BTreeMap<String, String>) -> Result<(), Refused> {
+        if let Some(path) = &self.channels {
+            let rules = Rules::read(path, environment, self.max_message_bytes);
+            self.rules =
+                rules.map_err(|why| Refused::Message(format!("ROOMCAST_CHANNELS: {why}")))?;
         }
         Ok(())
     }

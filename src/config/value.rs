@@ -83,7 +83,7 @@ pub(super) fn server(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "is not a duration; expected a whole number above 0 and ms, s, m or h";
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or(EXPECTED)?;
     let number: u64 = text[..digits].parse().map_err(|_| EXPECTED)?;

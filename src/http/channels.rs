@@ -12,7 +12,6 @@ use crate::caller::{BackEnd, Caller};
 use crate::config::Guests;
 use crate::error::Error;
 use crate::log::{ReadError, Stretch, with_its_base};
-use crate::policy;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::protocol::Frame;
@@ -71,7 +70,7 @@ pub(super) async fn history(
 }
 
 /// The channel in a path. What is not UTF-8 once decoded is no channel either.
-fn named(path: Result<Path<String>, PathRejection>) -> Result<Channel, Error> {
+pub(super) fn named(path: Result<Path<String>, PathRejection>) -> Result<Channel, Error> {
     let name = path.as_deref().map_or("", String::as_str);
     name.parse()
         .map_err(|error| Error::invalid("invalid-channel", format!("The channel is {error}.")))
@@ -97,11 +96,13 @@ async fn may_read(
     let may = match back_end {
         _ if is_socket => false,
         Some(BackEnd) => true,
-        None => {
-            let mut db = app.store().read().await?;
-            policy::access(&mut db, caller, channel).await?.is_some()
-        }
+        None => app.admits(caller, channel).await?.is_some(),
     };
+    let is_admin = caller.is_some_and(|caller| caller.user.admin);
+    if may && back_end.is_none() && !is_admin && !app.rules().of(channel).history {
+        let detail = format!("The past of {channel} is not open; the rules of its kind say so.");
+        return Err(Error::forbidden(detail));
+    }
     match may {
         true => Ok(()),
         false if caller.is_none() && back_end.is_none() => Err(Error::Unauthorized(

@@ -11,6 +11,7 @@ mod documents;
 mod extract;
 mod groups;
 mod health;
+mod members;
 mod messages;
 mod permissions;
 mod presence;
@@ -174,6 +175,10 @@ fn api() -> Router<Roomcast> {
         .route("/publish/batch", post(publish::batch))
         .route("/publish/{id}", delete(publish::cancel))
         .route("/channels/{channel}/history", get(channels::history))
+        .route(
+            "/channels/{channel}/members/{user}",
+            delete(members::remove),
+        )
         .route("/status", get(health::status))
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use ::http::{HeaderValue, header};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use super::extract::{Body, Paging, Params, Path};
+use super::channels::named;
+use super::extract::{Body, Paging, Params};
 use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
-use crate::policy;
 use crate::realtime::protocol::server::timestamp;
 use crate::realtime::{Channel, Data, UserId};
 use crate::store::last_seen;
@@ -35,18 +36,14 @@ pub(super) async fn members(
     State(app): State<Roomcast>,
     caller: Option<Caller>,
     back_end: Option<BackEnd>,
-    Path(channel): Path<String>,
+    channel: Result<Path<String>, PathRejection>,
     Params(paging): Params<Paging>,
 ) -> Result<Response, Error> {
     let limit = paging.limit()?;
-    let channel = presence_of(&channel)?;
+    let channel = presence_of(named(channel)?)?;
     if back_end.is_none() {
         let caller = caller.ok_or(Error::Unauthorized("Log in first."))?;
-        let mut db = app.store().read().await?;
-        if policy::access(&mut db, Some(&caller), &channel)
-            .await?
-            .is_none()
-        {
+        if app.admits(Some(&caller), &channel).await?.is_none() {
             let detail = format!("You may not know who is in {channel}.");
             return Err(Error::forbidden(detail));
         }
@@ -69,14 +66,13 @@ pub(super) async fn members(
 }
 
 /// `document:42` and `presence:document:42` mean the same here.
-fn presence_of(name: &str) -> Result<Channel, Error> {
-    let wrong = |error| Error::invalid("invalid-channel", format!("The channel is {error}."));
-    let channel: Channel = name.parse().map_err(wrong)?;
+fn presence_of(channel: Channel) -> Result<Channel, Error> {
     if channel.is_presence() {
         return Ok(channel);
     }
     // May be too long with the word before it.
-    channel.presence().as_str().parse().map_err(wrong)
+    let presence = channel.presence().as_str().parse();
+    presence.map_err(|error| Error::invalid("invalid-channel", format!("The channel is {error}.")))
 }
 
 fn raw(data: &Data) -> Result<Box<RawValue>, Error> {

@@ -214,3 +214,58 @@ pub(crate) async fn returned_to_rank(db: &mut Db, at: Position, user: &UserId) -
     .await?;
     Ok(())
 }
+
+/// When the application says that somebody has lost a channel of its own. Who is out already stays so.
+pub(crate) async fn withdrawing_from_channel(
+    db: &mut Db,
+    at: Position,
+    channel: &Channel,
+    user: &UserId,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into withdrawals (position, user_id, channel)
+         select $1, $2, $3 where not exists
+            (select 1 from withdrawals where user_id = $2 and channel = $3 and ended is null)
+         on conflict (user_id, position, channel) do update set ended = null",
+    )
+    .bind(at.cast_signed())
+    .bind(user.as_str())
+    .bind(channel.as_str())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Whether somebody is out of a channel of the application's own.
+pub(crate) async fn is_withdrawn(
+    db: &mut Db,
+    channel: &Channel,
+    user: &UserId,
+) -> sqlx::Result<bool> {
+    let open: Option<i64> = sqlx::query_scalar(
+        "select 1 from withdrawals where user_id = $1 and channel = $2 and ended is null limit 1",
+    )
+    .bind(user.as_str())
+    .bind(channel.as_str())
+    .fetch_optional(db)
+    .await?;
+    Ok(open.is_some())
+}
+
+/// When somebody may be in a channel of the application's own again: all up to here stays closed to them.
+pub(crate) async fn returned_to_channel(
+    db: &mut Db,
+    last: Position,
+    channel: &Channel,
+    user: &UserId,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "update withdrawals set ended = $1 where ended is null and user_id = $2 and channel = $3",
+    )
+    .bind(last.cast_signed())
+    .bind(user.as_str())
+    .bind(channel.as_str())
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -9,11 +9,14 @@ use time::OffsetDateTime;
 use super::feed::Feed;
 use crate::app::Roomcast;
 use crate::caller::Caller;
+use crate::error::Error;
 use crate::log::{CommitError, ReadError};
 use crate::policy;
+use crate::realtime::channel::Kind;
 use crate::realtime::protocol::{ClientFrame, Command, CommandId, ErrorCode, Frame};
 use crate::realtime::registry::{Access, Membership, Refusal};
 use crate::realtime::{Channel, Connection, Cursor, Data, Event, EventName, Members, Origin};
+use crate::rules::Unfit;
 
 /// Events in the answer to a join, at most.
 const MAX_ACK_EVENTS: usize = 1_000;
@@ -57,15 +60,14 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
             volatile,
             to_self,
         } => {
-            let event = match event_of(app, connection, &channel, event, data, to_self) {
-                Ok(event) => event,
+            let may = may_publish(app, connection, &channel, volatile, data.as_str().len());
+            let event = match may {
+                Ok(()) => event_of(connection, channel, event, data, to_self),
                 Err(failure) => return fail(connection, id, &failure),
             };
             if volatile {
                 app.registry().publish(&event);
                 connection.outbox.push(Frame::ack(id, &[]));
-            } else if let Some(message) = policy::refuses_kept(&channel) {
-                return fail(connection, id, &(ErrorCode::Forbidden, message));
             } else {
                 return Some(Box::pin(keep(
                     app.clone(),
@@ -114,47 +116,74 @@ fn fail(
     None
 }
 
-/// The event that a client may publish, or why it may not.
-fn event_of(
+/// Whether a client may publish this, by what it may do in the channel and by the channel's rules.
+fn may_publish(
     app: &Roomcast,
     connection: &Connection,
     channel: &Channel,
+    volatile: bool,
+    bytes: usize,
+) -> Result<(), Failure> {
+    let Some(membership) = app.registry().membership(connection, channel) else {
+        let message = format!("Join {channel} before you publish to it.");
+        return Err((ErrorCode::NotJoined, message));
+    };
+    let admin = connection.user.as_ref().is_some_and(|user| user.admin);
+    let (code, message) = match app.rules().check(channel, admin, volatile, bytes) {
+        Ok(()) if membership.access >= Access::Write => return Ok(()),
+        Ok(()) => (
+            ErrorCode::Forbidden,
+            format!("You may not publish to {channel}."),
+        ),
+        Err(Unfit::Nobody) => (
+            ErrorCode::Forbidden,
+            format!("Clients do not publish to {channel}; the application does."),
+        ),
+        Err(Unfit::Kept) => (ErrorCode::Forbidden, only_volatile(channel)),
+        Err(Unfit::Volatile) => (
+            ErrorCode::Forbidden,
+            format!("Clients publish kept events alone to {channel}: expected \"volatile\":false."),
+        ),
+        Err(Unfit::TooLarge { most }) => (
+            ErrorCode::TooLarge,
+            format!("\"data\" has {bytes} bytes; in {channel} it may have at most {most}."),
+        ),
+    };
+    Err((code, message))
+}
+
+fn only_volatile(channel: &Channel) -> String {
+    let mut message =
+        format!("Clients publish volatile events alone to {channel}: expected \"volatile\":true.");
+    if let Kind::Context { kind: "chat", id } = channel.kind() {
+        message.push_str(&format!(
+            " To say something, POST /api/v1/rooms/{id}/messages."
+        ));
+    }
+    message
+}
+
+fn event_of(
+    connection: &Connection,
+    channel: Channel,
     name: EventName,
     data: Data,
     to_self: bool,
-) -> Result<Event, Failure> {
-    match app.registry().membership(connection, channel) {
-        None => {
-            return Err((
-                ErrorCode::NotJoined,
-                format!("Join {channel} before you publish to it."),
-            ));
-        }
-        Some(Membership {
-            access: Access::Read,
-            ..
-        }) => {
-            return Err((
-                ErrorCode::Forbidden,
-                format!("You may not publish to {channel}."),
-            ));
-        }
-        Some(_) => {}
-    }
+) -> Event {
     let origin = connection.user_id().map(|user| Origin {
         user: user.clone(),
         socket: connection.socket,
     });
     let origin = if to_self { None } else { origin };
-    Ok(Event {
-        channels: [channel.clone()].into(),
+    Event {
+        channels: [channel].into(),
         name,
         data,
         origin,
         except: [].into(),
         time: OffsetDateTime::now_utc(),
         position: None,
-    })
+    }
 }
 
 /// Keeps an event. The right to publish it is looked up again in the turn itself, where no withdrawal can come between.
@@ -167,8 +196,10 @@ async fn keep(
 ) {
     let kept = async {
         let mut turn = app.log().begin().await?;
-        let channel = &event.channels[0];
-        if policy::access(turn.db(), caller.as_deref(), channel).await? < Some(Access::Write) {
+        let (channel, caller) = (&event.channels[0], caller.as_deref());
+        let held = app.registry().membership(&connection, channel);
+        let held = held.map(|membership| membership.access);
+        if !policy::may_still_publish(turn.db(), app.rules(), caller, channel, held).await? {
             return Ok(None);
         }
         turn.commit(vec![event]).await.map(Some)
@@ -232,20 +263,19 @@ async fn enter(
         meta,
     }: Door<'_>,
 ) -> Result<(), Failure> {
-    let unavailable = |error: sqlx::Error| {
-        tracing::error!(%error, "a join failed");
-        (
-            ErrorCode::Unavailable,
-            "The server cannot look up your rights now. Try again.".to_owned(),
-        )
+    let unavailable = |error: Error| {
+        let message = match error {
+            Error::Unavailable { detail, .. } => format!("{detail} Try again."),
+            error => {
+                tracing::error!(?error, "a join failed");
+                "The server cannot look up your rights now. Try again.".to_owned()
+            }
+        };
+        (ErrorCode::Unavailable, message)
     };
     for _ in 0..ATTEMPTS {
         let access_version = app.registry().access_version(connection.user_id());
-        let mut db = app.store().read().await.map_err(unavailable)?;
-        let access = policy::access(&mut db, caller, channel)
-            .await
-            .map_err(unavailable)?;
-        drop(db);
+        let access = app.admits(caller, channel).await.map_err(unavailable)?;
         let Some(access) = access else {
             let code = if connection.user.is_some() {
                 ErrorCode::Forbidden

@@ -7,6 +7,7 @@ use ::http::HeaderMap;
 use ::http::request::Parts;
 use axum::extract::{FromRequestParts, Query};
 
+use super::admit::Decided;
 use super::feed::Feed;
 use crate::address;
 use crate::app::Roomcast;
@@ -20,6 +21,7 @@ use crate::realtime::connection::Transport;
 use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Arrival, Connected, Membership, Refusal};
 use crate::realtime::{Channel, Close, Cursor, SocketId};
+use crate::rules::Rules;
 use crate::store::Db;
 
 /// How often rights may change under a client that connects before it is told to come back.
@@ -166,6 +168,7 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
         // Rights are looked up first and used after; if somebody's change in between, it is done again.
         let user = ask.caller.as_ref().map(|caller| &caller.user.id);
         let access_version = registry.access_version(user);
+        let forgotten = app.forgotten(ask.caller.as_ref());
         let mut db = app.store().read().await?;
         let caller = match &ask.caller {
             Some(caller) => Some(
@@ -176,11 +179,14 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
             ),
             None => None,
         };
-        let channels = match ask.back_end {
-            Some(BackEnd) => of_back_end(&ask.channels)?,
-            None => allowed(&mut db, caller.as_ref(), &ask.channels).await?,
+        let (mut channels, decided) = match ask.back_end {
+            Some(BackEnd) => (of_back_end(&ask.channels)?, Vec::new()),
+            None => decide(&mut db, app.rules(), caller.as_ref(), &ask.channels).await?,
         };
         drop(db);
+        // The application may be asked here, so nothing is held.
+        let settled = app.settle(caller.as_ref(), forgotten, decided).await?;
+        channels.extend(allowed(caller.as_ref(), settled)?);
         let user = caller.as_ref().map(|caller| &caller.user.id);
         let resume = match ask.cursor {
             Some(Resume::At(cursor))
@@ -241,29 +247,45 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
     })
 }
 
-/// All channels of a connection, or why one of those it asks for cannot be had.
-async fn allowed(
+/// The channels that a connection has by itself, and what is known of those that it asks for.
+async fn decide(
     db: &mut Db,
+    rules: &Rules,
     caller: Option<&Caller>,
     asked: &[Channel],
-) -> Result<Vec<(Channel, Membership)>, Error> {
-    let user = caller.map(|caller| &caller.user);
-    let mut channels = policy::automatic(db, user).await?;
+) -> Result<(Vec<(Channel, Membership)>, Vec<Decided>), Error> {
+    let channels = policy::automatic(db, caller.map(|caller| &caller.user)).await?;
+    let mut decided = Vec::new();
     for channel in asked {
-        if channels.iter().any(|(name, _)| name == channel) {
-            continue;
-        }
-        match policy::access(db, caller, channel).await? {
-            Some(access) => channels.push((channel.clone(), Membership::asked(access))),
-            None if user.is_none() => {
-                return Err(Error::Unauthorized(
-                    "Log in first; guests may be in global alone.",
-                ));
+        if channels.iter().all(|(name, _)| name != channel) {
+            let one = Decided::of(db, rules, caller, channel).await?;
+            // Who is refused anyway is no reason to ask the application.
+            if one.is_refused() {
+                return Err(may_not(caller, channel));
             }
-            None => return Err(Error::forbidden(format!("You may not join {channel}."))),
+            decided.push(one);
         }
     }
-    Ok(channels)
+    Ok((channels, decided))
+}
+
+/// The channels that a connection asks for, or why one of them cannot be had.
+fn allowed(
+    caller: Option<&Caller>,
+    settled: Vec<(Channel, Option<Access>)>,
+) -> Result<Vec<(Channel, Membership)>, Error> {
+    let allowed = settled.into_iter().map(|(channel, access)| match access {
+        Some(access) => Ok((channel, Membership::asked(access))),
+        None => Err(may_not(caller, &channel)),
+    });
+    allowed.collect()
+}
+
+fn may_not(caller: Option<&Caller>, channel: &Channel) -> Error {
+    if caller.is_none() {
+        return Error::Unauthorized("Log in first; guests may be in global alone.");
+    }
+    Error::forbidden(format!("You may not join {channel}."))
 }
 
 /// A back end listens to what it asks for, and to nothing else.

@@ -15,7 +15,7 @@ type Said = Pin<Box<dyn Future<Output = String> + Send>>;
 /// What it is, what it says to those who may not, and how it is tried.
 type Door = (&'static str, &'static str, fn(Person, &str) -> Said);
 
-const DOORS: [Door; 6] = [
+const DOORS: [Door; 8] = [
     ("?channel= of a WebSocket", "forbidden", |who, name| {
         asks(who.upgrade(&format!("channel={}", encoded(name))))
     }),
@@ -27,6 +27,12 @@ const DOORS: [Door; 6] = [
     }),
     ("?channel= of a poll", "forbidden", |who, name| {
         gets(&who, format!("/api/v1/events?channel={}", encoded(name)))
+    }),
+    ("the past of a channel", "forbidden", |who, name| {
+        gets(&who, format!("/api/v1/channels/{}/history", encoded(name)))
+    }),
+    ("who is in a channel", "forbidden", |who, name| {
+        gets(&who, format!("/api/v1/channels/{}/presence", encoded(name)))
     }),
     ("join", "forbidden", |who, name| {
         commands(who, name, &["join"])

@@ -13,11 +13,12 @@ const MAX_LINES: usize = 500;
 const MAX_ARCHITECTURE_LINES: usize = 180;
 
 /// What modules may use of ours; those not named may use anything but `app`.
-const MAY_USE: [(&str, &[&str]); 5] = [
+const MAY_USE: [(&str, &[&str]); 6] = [
     ("realtime", &[]),
     ("store", &["realtime"]),
     ("log", &["realtime", "store"]),
-    ("policy", &["caller", "realtime", "store"]),
+    ("policy", &["caller", "realtime", "rules", "store"]),
+    ("rules", &["config", "realtime"]),
     ("notify", &["caller", "error", "log", "realtime"]),
 ];
 
@@ -66,7 +67,7 @@ const NOT_NAMED: [(&str, &[&str]); 3] = [
 ];
 
 /// Who else commits or appends, and why that is no way round the notification layer.
-const COMMITS: [(&str, &str); 5] = [
+const COMMITS: [(&str, &str); 6] = [
     ("notify/mod.rs", "the layer itself"),
     (
         "session.rs",
@@ -77,6 +78,10 @@ const COMMITS: [(&str, &str); 5] = [
         "who comes and goes does so by connections, not requests",
     ),
     ("dev.rs", "demo data comes with no request"),
+    (
+        "transport/admit.rs",
+        "who comes back into a channel of the application's own does so with no request that changes something",
+    ),
     (
         "transport/command.rs",
         "what a WebSocket client publishes comes with no request, and changes no row",
@@ -360,9 +365,10 @@ fn documents_point_at_files_that_exist() {
         "SECURITY.md",
         "CHANGELOG.md",
     ];
-    for document in documents
-        .into_iter()
-        .chain(["docs/protocol.md", "docs/durability.md"])
+    for document in
+        documents
+            .into_iter()
+            .chain(["docs/protocol.md", "docs/durability.md", "docs/channels.md"])
     {
         let text = read(document);
         let folder = Path::new(ROOT)

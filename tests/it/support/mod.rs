@@ -1,6 +1,7 @@
 //! What stories are told with: a server, people, and their clients.
 
 mod app;
+mod application;
 mod child;
 mod client;
 mod dice;
@@ -16,6 +17,7 @@ mod ws;
 use std::time::Duration;
 
 pub(crate) use app::{API_KEY, PASSWORD, TestApp, note};
+pub(crate) use application::{Application, Question, Reply, SECRET};
 pub(crate) use child::{Server, command};
 pub(crate) use client::{Client, Way};
 pub(crate) use dice::Dice;

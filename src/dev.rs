@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::accounts;
 use crate::app::Roomcast;
-use crate::config::{Config, Registration};
+use crate::config::{Config, Registration, Secret};
 use crate::realtime::Data;
 use crate::realtime::registry::Access;
 use crate::store::documents::{self, Document};
@@ -31,6 +31,9 @@ pub fn configure(mut config: Config) -> anyhow::Result<(Config, tempfile::TempDi
     let folder = tempfile::Builder::new().prefix("roomcast-dev-").tempdir()?;
     config.database_url = format!("sqlite://{}", folder.path().join("dev.db").display());
     (config.registration, config.dev) = (Registration::Open, true);
+    let secret = config.token_secret.take();
+    let given = secret.filter(|secret| !secret.expose().is_empty());
+    config.token_secret = Some(given.unwrap_or_else(Secret::random));
     Ok((config, folder))
 }
 
@@ -122,6 +125,12 @@ impl Demo {
                 "The same over WebSocket",
                 format!(
                     "ws://{address}/ws?channel=document:{root}   (with the cookie from ada.jar)"
+                ),
+            ),
+            (
+                "A token for a client without cookies, to be shown as ?token=",
+                format!(
+                    "curl -sb ada.jar http://{address}/api/v1/auth/token -H 'Content-Type: application/json' -d '{{}}'"
                 ),
             ),
         ];

@@ -49,6 +49,7 @@ mod origin;
 mod password;
 mod policy;
 mod session;
+pub mod token;
 
 pub mod realtime;
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::realtime::{Channel, UserId};
 pub use crate::store::Durability;
 pub use value::{Origin, Secret};
 
@@ -47,6 +48,21 @@ pub enum Verb {
         /// What to do with them.
         #[command(subcommand)]
         verb: UserVerb,
+    },
+    /// Make a token for a client, signed with `ROOMCAST_TOKEN_SECRET`, and print it.
+    Token {
+        /// Whose: the id of a user, or of one of your application's own.
+        #[arg(long, value_parser = value::user, value_name = "ID")]
+        user: UserId,
+        /// How long it holds.
+        #[arg(long, default_value = "1h", value_parser = value::duration, value_name = "DURATION")]
+        ttl: Duration,
+        /// What people read, of a user of your application's own.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// A channel to let it join; give more than one if you like.
+        #[arg(long, value_name = "CHANNEL")]
+        channel: Vec<Channel>,
     },
 }
 
@@ -128,7 +144,7 @@ pub struct Config {
     /// The key that back ends publish with; at least 32 bytes. Without effect in this version.
     #[arg(long, global = true, value_parser = value::secret, value_name = "KEY")]
     pub api_key: Option<Secret>,
-    /// The secret that client tokens are signed with; at least 32 bytes. Without effect in this version.
+    /// The secret that client tokens are signed with; at least 32 bytes. None: no tokens.
     #[arg(long, global = true, value_parser = value::secret, value_name = "SECRET")]
     pub token_secret: Option<Secret>,
     /// Whether people may make accounts for themselves; open in dev.

@@ -23,15 +23,17 @@ pub enum Close {
     InvalidText,
     /// The client sent a message over the limit.
     TooLarge,
-    /// The session or token has ended.
+    /// The session has ended.
     SessionEnded,
+    /// The token has ended.
+    TokenEnded,
     /// The socket id was taken up by a newer connection.
     Replaced,
 }
 
 impl Close {
     /// All of them, for documentation and tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Shutdown,
         Self::Internal,
         Self::Restart,
@@ -43,6 +45,7 @@ impl Close {
         Self::InvalidText,
         Self::TooLarge,
         Self::SessionEnded,
+        Self::TokenEnded,
         Self::Replaced,
     ];
 
@@ -57,7 +60,7 @@ impl Close {
             Self::Internal => 1011,
             Self::Restart => 1012,
             Self::SlowConsumer | Self::RateLimited => 1013,
-            Self::SessionEnded => 4401,
+            Self::SessionEnded | Self::TokenEnded => 4401,
             Self::Replaced => 4409,
             Self::PingTimeout => 4508,
         }
@@ -77,6 +80,7 @@ impl Close {
             Self::InvalidText => "invalid-text",
             Self::TooLarge => "too-large",
             Self::SessionEnded => "session-ended",
+            Self::TokenEnded => "token-ended",
             Self::Replaced => "replaced",
         }
     }
@@ -95,6 +99,7 @@ impl Close {
             Self::InvalidText => "That text was not UTF-8.",
             Self::TooLarge => "That message was over the limit.",
             Self::SessionEnded => "Your session has ended. Log in again.",
+            Self::TokenEnded => "Your token has ended. Come back with a new one, and your cursor.",
             Self::Replaced => "A newer connection has taken up this socket id.",
         }
     }

@@ -25,7 +25,7 @@ const RESERVED: [&str; 8] = [
 ];
 
 /// Events that say what is stored or who is there. A client that could publish them could lie about it.
-const SERVER_ONLY: [&str; 9] = [
+const SERVER_ONLY: [&str; 10] = [
     "new-record",
     "changed-record",
     "deleted-record",
@@ -35,6 +35,7 @@ const SERVER_ONLY: [&str; 9] = [
     "user-joined",
     "user-left",
     "user-updated",
+    "token-expiring",
 ];
 
 /// The name of an event, for example `changed-document`. At most 64 bytes.

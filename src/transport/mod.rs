@@ -2,13 +2,16 @@
 //!
 //! [`connect`] lets a client in, whichever transport it uses; [`feed`] is what it is to be sent, in order; [`ws`] and
 //! [`sse`] send it. [`upgrade`] turns a request into a WebSocket, [`command`] carries out
-//! what comes over it, and [`rate`] and [`fragments`] bound how much that is.
+//! what comes over it, [`renew`] takes a new token, and [`rate`] and [`fragments`] bound how much that is. [`term`] is
+//! how long who came with a token may stay.
 
 mod command;
 pub(crate) mod connect;
 mod feed;
 mod fragments;
 mod rate;
+mod renew;
 pub(crate) mod sse;
+mod term;
 pub(crate) mod upgrade;
 mod ws;

@@ -69,6 +69,8 @@ struct State {
 struct Entry {
     connection: Arc<Connection>,
     address: Option<IpAddr>,
+    /// The login it is there with, which may be another after a new token; closing that closes this.
+    session: Option<SessionKey>,
     channels: HashMap<Channel, Membership>,
 }
 
@@ -200,7 +202,6 @@ impl Registry {
             id,
             socket,
             user: arrival.user,
-            session: arrival.session,
             transport: arrival.transport,
             outbox: Outbox::new(self.limits.outbox_bytes),
             live: AtomicBool::new(live),
@@ -226,6 +227,7 @@ impl Registry {
             Entry {
                 connection: Arc::clone(&connection),
                 address: arrival.address,
+                session: arrival.session,
                 channels,
             },
         );

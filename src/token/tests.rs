@@ -200,7 +200,10 @@ fn what_is_signed_in_any_other_way_is_refused() {
             encode(&header(), &claims, &EncodingKey::from_secret(b"another")).unwrap(),
             Invalid::Signature,
         ),
-        (format!("{}AAA", &good[..good.len() - 3]), Invalid::Signature),
+        (
+            format!("{}AAA", &good[..good.len() - 3]),
+            Invalid::Signature,
+        ),
         (format!("{good}="), Invalid::Form),
         (format!(" {good}"), Invalid::Form),
         (good[..good.len() - 43].to_owned(), Invalid::Signature),

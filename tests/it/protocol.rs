@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, Person, TestApp, WsClient};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/protocol");
 
-fn fixture(name: &str) -> String {
+pub(crate) fn fixture(name: &str) -> String {
     fs::read_to_string(format!("{FOLDER}/{name}")).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for Shape {
 
 /// Fails unless a frame from the server is like the fixture of its kind.
 #[track_caller]
-fn is_like(frame: &str, name: &str) {
+pub(crate) fn is_like(frame: &str, name: &str) {
     let expected = fixture(&format!("{name}.json"));
     assert!(
         Shape::of(&expected).is_like(&Shape::of(frame)),
@@ -137,7 +137,7 @@ fn is_like(frame: &str, name: &str) {
 /// Fails unless a block of an event stream is like the fixture of its kind: the same fields in the same order, and
 /// alike where they are JSON.
 #[track_caller]
-fn is_like_block(block: &str, name: &str) {
+pub(crate) fn is_like_block(block: &str, name: &str) {
     let expected = fixture(&format!("{name}.sse"));
     let fields = |block: &str| {
         block
@@ -165,7 +165,7 @@ fn shape_of_field(line: &str) -> (String, Shape) {
 }
 
 /// The next text frame, as it came; nothing, once the close frame has come.
-async fn raw(ws: &mut WsClient) -> Option<String> {
+pub(crate) async fn raw(ws: &mut WsClient) -> Option<String> {
     loop {
         let message = tokio::time::timeout(PATIENCE, ws.socket.next())
             .await
@@ -185,13 +185,13 @@ async fn silently(person: &Person, query: &str) -> WsClient {
 }
 
 /// The blocks of an event stream, as they came.
-struct Blocks {
+pub(crate) struct Blocks {
     response: reqwest::Response,
     read: String,
 }
 
 impl Blocks {
-    async fn open(person: &Person, query: &str) -> Self {
+    pub(crate) async fn open(person: &Person, query: &str) -> Self {
         let response = person
             .builder(Method::GET, &format!("/sse/events?{query}"))
             .send()
@@ -204,7 +204,7 @@ impl Blocks {
         }
     }
 
-    async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.read.find("\n\n") {
                 let rest = self.read.split_off(end + 2);
@@ -271,6 +271,8 @@ fn a_block_carries_its_frame_byte_for_byte() {
         "heartbeat",
         "disconnect",
         "disconnect-refused",
+        "event-token-expiring",
+        "disconnect-token-ended",
     ] {
         let block = fixture(&format!("{name}.sse"));
         assert_eq!(data(&block) + "\n", fixture(&format!("{name}.json")));

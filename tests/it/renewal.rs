@@ -1,13 +1,15 @@
 //! A connection stays as long as its token: it hears of the end ahead, goes on with a new token, and has what that one
 //! grants.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::protocol::{fixture, is_like, is_like_block, raw};
-use crate::support::jwt::{claims, token};
+use crate::support::jwt::{SECRET, claims, token};
 use crate::support::{Person, Shown, TestApp, Way, WsClient, eventually};
 use crate::tokens::app;
 
@@ -93,6 +95,40 @@ async fn a_connection_ends_with_its_token_and_only_it_hears_of_that_ahead() {
 }
 
 #[tokio::test]
+async fn who_reads_slowly_gets_nothing_that_was_said_after_the_end() {
+    let app = TestApp::start_with(|config| {
+        config.token_secret = Some(SECRET.into());
+        config.outbox_bytes = 64 * 1024 * 1024;
+        config.ping_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let person = holder(&app, "app~7", 2 * SOON, json!({}));
+    let mut other = person.ws("").await;
+    let mut slow = person.ws("").await;
+    let much = format!("\"{}\"", "x".repeat(1024 * 1024));
+    for _ in 0..24 {
+        app.says("user:app~7", "much", &much).await;
+    }
+    assert_eq!(other.end().await.code, Some(4401));
+    // A moment after the end is still in time; this is later.
+    let ended = tokio::time::Instant::now();
+    eventually("it is late", async || {
+        ended.elapsed() > Duration::from_millis(1_500)
+    })
+    .await;
+    app.says("user:app~7", "late", "1").await;
+    loop {
+        match slow.try_next().await {
+            Ok(frame) => assert_ne!(frame["event"], "late"),
+            Err(ended) => {
+                assert_eq!(ended.code, Some(4401), "{ended:?}");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_may_end_with_the_calendar() {
     let app = app().await;
     let last = json!({ "exp": 253_402_300_799_u64 });
@@ -173,7 +209,7 @@ async fn a_token_grants_the_channels_that_it_names_and_who_is_in_them_to_listen(
     let app = app().await;
     let root = app.person("ada").await.makes_root("notes").await;
     let document = format!("document:{root}");
-    let further = json!({ "channels": [&document, "order:1"] });
+    let further = json!({ "channels": [&document, "order:1", "presence:order:3"] });
     for way in Way::BOTH {
         let person = holder(&app, "app~7", HOUR, further.clone());
         let query = format!(
@@ -188,6 +224,8 @@ async fn a_token_grants_the_channels_that_it_names_and_who_is_in_them_to_listen(
             "order:2",
             "presence:order:2",
             "order:11",
+            "presence:presence:order:3",
+            "order:3",
             "admin",
             "user:ada",
         ] {

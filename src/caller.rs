@@ -1,10 +1,11 @@
-//! The caller of a request: who is logged in, found once per request and handed on; or a back end with the API key.
+//! The caller of a request: who is logged in or holds a token, found once per request and handed on; or a back end with
+//! the API key.
 
 use std::sync::Arc;
 
 use ::http::request::Parts;
-use ::http::{HeaderMap, header};
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use ::http::{HeaderMap, Uri, header};
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Query};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,10 @@ use crate::realtime::connection::SessionKey;
 use crate::realtime::{Channel, User};
 use crate::session;
 use crate::store::{Db, Store, sessions, users};
+use crate::token::{self, Claims};
+
+/// What somebody reads whose login or token was good a moment ago.
+pub(crate) const ENDED: &str = "Your session or token has ended.";
 
 /// Somebody who is logged in. An application with its own accounts puts one into the request's extensions.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ pub struct Caller {
     pub session: Option<SessionKey>,
     /// Channels that the caller may join besides what the user may.
     pub(crate) grants: Arc<[Channel]>,
+    /// What the token says that the caller came with, if it was one.
+    pub(crate) token: Option<Arc<Claims>>,
 }
 
 impl Caller {
@@ -37,11 +44,48 @@ impl Caller {
             user,
             session: None,
             grants: Arc::default(),
+            token: None,
         }
     }
 
-    /// Looks the same caller up again: nobody, if the login has ended meanwhile.
+    /// Whoever holds a token: nobody, if it has ended, or the login that it was made for has. A user of ours is what
+    /// its row says; anybody else is a user of the application that made the token, and no administrator.
+    pub(crate) async fn of_token(db: &mut Db, claims: Arc<Claims>) -> sqlx::Result<Option<Self>> {
+        let now = OffsetDateTime::now_utc();
+        if claims.expires <= now {
+            return Ok(None);
+        }
+        let user = match &claims.session {
+            Some(session) => {
+                let user = sessions::user(db, &session.0, now).await?;
+                let Some(user) = user.filter(|user| user.id == claims.user) else {
+                    return Ok(None);
+                };
+                user
+            }
+            None => {
+                let user = users::find(db, claims.user.as_str()).await?;
+                user.unwrap_or_else(|| claims.stranger())
+            }
+        };
+        Ok(Some(Self {
+            user,
+            session: claims.session.clone(),
+            grants: Arc::clone(&claims.channels),
+            token: Some(claims),
+        }))
+    }
+
+    /// When the caller's token ends, if it came with one.
+    pub(crate) fn expires(&self) -> Option<OffsetDateTime> {
+        self.token.as_ref().map(|claims| claims.expires)
+    }
+
+    /// Looks the same caller up again: nobody, if the login or token has ended meanwhile.
     pub(crate) async fn again(&self, db: &mut Db) -> sqlx::Result<Option<Self>> {
+        if let Some(claims) = &self.token {
+            return Self::of_token(db, Arc::clone(claims)).await;
+        }
         let Some(session) = &self.session else {
             return Ok(Some(self.clone()));
         };
@@ -71,7 +115,13 @@ pub(crate) async fn identify(
     next: Next,
 ) -> Response {
     if request.extensions().get::<Caller>().is_none() {
-        let found = find(&identity, request.headers(), request.extensions().get()).await;
+        let found = find(
+            &identity,
+            request.headers(),
+            request.uri(),
+            request.extensions().get(),
+        )
+        .await;
         match found {
             Ok(Some(Found::Caller(caller))) => {
                 request.extensions_mut().insert(caller);
@@ -91,29 +141,68 @@ enum Found {
     BackEnd,
 }
 
-/// Whoever shows a bearer credential is whom that says, or nobody: it is never mixed with a cookie.
+const NO_CREDENTIAL: &str = "That is no credential of this server.";
+const NO_TOKENS: &str =
+    "This server takes no tokens: it has no ROOMCAST_TOKEN_SECRET. Log in for a session cookie.";
+
+/// Whoever shows a credential is whom that says, or nobody: it is never mixed with a cookie.
 async fn find(
     identity: &Identity,
     headers: &HeaderMap,
+    uri: &Uri,
     session: Option<&Session>,
 ) -> Result<Option<Found>, Error> {
     let Identity { store, config } = identity;
-    if let Some(bearer) = bearer(headers) {
-        return match &config.api_key {
-            Some(key) if same(key.expose().as_bytes(), bearer) => Ok(Some(Found::BackEnd)),
-            _ => Err(Error::Unauthorized("That is no credential of this server.")),
-        };
+    let in_query = tokens(uri)?;
+    let in_header: Vec<&[u8]> = bearers(headers).collect();
+    if in_query.len() + in_header.len() > 1 {
+        return Err(Error::invalid(
+            "invalid-request",
+            "Show one credential: a header Authorization: Bearer, or ?token=, once.",
+        ));
     }
-    Ok(by_session(store, session).await?.map(Found::Caller))
+    let is_key = |shown: &[u8]| {
+        let key = config.api_key.as_ref();
+        key.is_some_and(|key| same(key.expose().as_bytes(), shown))
+    };
+    let token = match (in_header.first(), in_query.first()) {
+        // The key itself is for back ends, which can send headers; an address is written down in many places.
+        (Some(shown), _) if is_key(shown) => return Ok(Some(Found::BackEnd)),
+        (Some(shown), _) => shown,
+        (None, Some(shown)) => shown.as_bytes(),
+        (None, None) => return Ok(by_session(store, session).await?.map(Found::Caller)),
+    };
+    let Some(secret) = &config.token_secret else {
+        let keyed = config.api_key.is_some() && in_query.is_empty();
+        return Err(Error::Unauthorized(if keyed {
+            NO_CREDENTIAL
+        } else {
+            NO_TOKENS
+        }));
+    };
+    let claims = token::verify(secret, token, OffsetDateTime::now_utc())
+        .map_err(|invalid| Error::Unauthorized(invalid.detail()))?;
+    let caller = Caller::of_token(&mut *store.read().await?, Arc::new(claims)).await?;
+    let caller = caller.ok_or(Error::Unauthorized(ENDED))?;
+    Ok(Some(Found::Caller(caller)))
 }
 
 /// What stands behind `Authorization: Bearer`; other schemes are for a proxy in between.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let credentials = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let scheme = credentials.get(..7)?;
-    scheme
-        .eq_ignore_ascii_case(b"bearer ")
-        .then(|| credentials[7..].trim_ascii())
+fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let credentials = headers.get_all(header::AUTHORIZATION).iter();
+    credentials.filter_map(|credentials| {
+        let credentials = credentials.as_bytes();
+        let is_bearer = credentials.get(..7)?.eq_ignore_ascii_case(b"bearer ");
+        is_bearer.then(|| credentials[7..].trim_ascii())
+    })
+}
+
+/// What stands behind `?token=`, for browsers, whose WebSocket and EventSource send no headers of one's own.
+fn tokens(uri: &Uri) -> Result<Vec<String>, Error> {
+    let query = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
+    let tokens = query.0.into_iter().filter(|(name, _)| name == "token");
+    Ok(tokens.map(|(_, token)| token).collect())
 }
 
 /// Compares hashes, so that the time it takes says nothing of the key.

@@ -36,6 +36,9 @@ pub fn configure(mut config: Config) -> anyhow::Result<(Config, tempfile::TempDi
     config.database_url = format!("sqlite://{}", folder.path().join("dev.db").display());
     (config.registration, config.dev) = (Registration::Open, true);
     config.api_key.get_or_insert_with(|| Secret::new(API_KEY));
+    let secret = config.token_secret.take();
+    let given = secret.filter(|secret| !secret.expose().is_empty());
+    config.token_secret = Some(given.unwrap_or_else(Secret::random));
     Ok((config, folder))
 }
 
@@ -172,6 +175,12 @@ impl Demo {
                 "Say something there, as a back end with the API key does",
                 format!(
                     "curl -s http://{address}/api/v1/publish -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' -d '{{\"channels\":[\"document:{root}\"],\"event\":\"note\",\"data\":\"Look here.\"}}'"
+                ),
+            ),
+            (
+                "A token for a client without cookies, to be shown as ?token=",
+                format!(
+                    "curl -sb ada.jar http://{address}/api/v1/auth/token -H 'Content-Type: application/json' -d '{{}}'"
                 ),
             ),
         ];

@@ -198,6 +198,10 @@ impl From<sqlx::Error> for Error {
                 detail: "The database is busy.",
                 retry_after: 1,
             },
+            // All other references are looked up before they are written.
+            sqlx::Error::Database(error) if error.is_foreign_key_violation() => Self::forbidden(
+                "What this makes belongs to an account of this server, and you have none here.",
+            ),
             error => Self::Internal(error.into()),
         }
     }

@@ -53,6 +53,7 @@ mod password;
 mod policy;
 pub mod rules;
 mod session;
+pub mod token;
 
 pub mod realtime;
 

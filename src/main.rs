@@ -12,7 +12,9 @@ use std::process::ExitCode;
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
 use roomcast::remote::{self, Heard, Said};
 use roomcast::store::Store;
+use roomcast::token::{self, Claims};
 use roomcast::{Roomcast, accounts, dev, server, telemetry};
+use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Gives back the 19 MiB of each password hash, which glibc's would keep: measured with 120 logins at once.
@@ -128,7 +130,7 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Tail {
-            channels,
+            channel: channels,
             since,
             all,
             server,
@@ -148,6 +150,24 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Token {
+            user,
+            ttl,
+            name,
+            channel,
+        } => {
+            let Some(secret) = &config.token_secret else {
+                return Ok(refuse(
+                    "ROOMCAST_TOKEN_SECRET is not set\n  example   ROOMCAST_TOKEN_SECRET=$(openssl rand -hex 32)",
+                ));
+            };
+            let expires = token::end_of(OffsetDateTime::now_utc(), ttl)
+                .ok_or_else(|| anyhow::anyhow!("it would end after the year 9999"))?;
+            let mut claims = Claims::new(user, expires);
+            (claims.name, claims.channels) = (name.map(Into::into), channel.into());
+            say(&token::mint(secret, &claims)?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -160,7 +180,6 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
     let listener = server::listen(config.listen).await?;
     let address = listener.local_addr()?;
     let app = Roomcast::open(config).await?;
-    warn_of_what_has_no_effect(app.config());
     let introduction = if demo {
         Some(dev::fill(&app).await?.introduction(address))
     } else {
@@ -210,13 +229,5 @@ async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-    }
-}
-
-/// Nobody should believe that something protects or serves them which is not there.
-fn warn_of_what_has_no_effect(config: &Config) {
-    let without_effect = [("ROOMCAST_TOKEN_SECRET", config.token_secret.is_some())];
-    for (name, _) in without_effect.iter().filter(|(_, set)| *set) {
-        tracing::warn!(name, "this setting has no effect in this version");
     }
 }

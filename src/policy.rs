@@ -57,7 +57,10 @@ pub(crate) async fn access(
 
 /// Whether a channel, or the one that it is the presence of, was granted by name. Nobody is granted another's socket.
 fn is_granted(grants: &[Channel], channel: &Channel) -> bool {
-    let names = |grant: &Channel| grant == channel || grant.presence() == *channel;
+    // There is nobody in a presence channel whose presence there were.
+    let is_presence = |grant: &Channel| matches!(grant.kind(), Kind::Presence(_));
+    let names =
+        |grant: &Channel| grant == channel || (!is_presence(grant) && grant.presence() == *channel);
     !matches!(channel.kind(), Kind::Socket(_)) && grants.iter().any(names)
 }
 

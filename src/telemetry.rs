@@ -27,9 +27,13 @@ pub fn start(config: &Config) {
 }
 
 /// What is logged. The session library warns of every cookie that is none of ours: anybody could fill a disk with that.
+/// Tracing, the WebSocket library says what is in each message, so it is never heard that closely, whatever was asked
+/// for: of two directives for the same the last one counts.
 fn filter(config: &Config) -> String {
     format!(
-        "tower_sessions=error,tower_sessions_core=error,{}",
+        "tower_sessions=error,tower_sessions_core=error,{},\
+         tungstenite=debug,tungstenite::protocol=debug,tungstenite::protocol::frame=debug,\
+         tungstenite::protocol::frame::frame=debug,tungstenite::handshake=debug",
         config.rust_log
     )
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::realtime::{Channel, UserId};
 use crate::rules::Rules;
 pub use crate::store::Durability;
 pub(crate) use value::duration;
@@ -73,8 +74,8 @@ pub enum Verb {
     /// Print what channels of a running server say, a line of JSON each, with the API key.
     Tail {
         /// The channels, for example document:42
-        #[arg(required = true)]
-        channels: Vec<String>,
+        #[arg(required = true, value_name = "CHANNEL")]
+        channel: Vec<String>,
         /// Begin after this cursor rather than now.
         #[arg(long, value_name = "CURSOR")]
         since: Option<String>,
@@ -84,6 +85,21 @@ pub enum Verb {
         /// The server; where the settings say that it is, if nothing is said.
         #[arg(long, value_parser = value::server, value_name = "URL")]
         server: Option<String>,
+    },
+    /// Make a token for a client, signed with `ROOMCAST_TOKEN_SECRET`, and print it.
+    Token {
+        /// Whose: the id of a user, or of one of your application's own.
+        #[arg(long, value_parser = value::user, value_name = "ID")]
+        user: UserId,
+        /// How long it holds.
+        #[arg(long, default_value = "1h", value_parser = value::duration, value_name = "DURATION")]
+        ttl: Duration,
+        /// What people read, of a user of your application's own.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// A channel to let it join; give more than one if you like.
+        #[arg(long, value_name = "CHANNEL")]
+        channel: Vec<Channel>,
     },
 }
 
@@ -165,7 +181,7 @@ pub struct Config {
     /// The key that back ends publish with; at least 32 bytes. Without one nobody publishes from outside.
     #[arg(long, global = true, value_parser = value::secret, value_name = "KEY")]
     pub api_key: Option<Secret>,
-    /// The secret that client tokens are signed with; at least 32 bytes. Without effect in this version.
+    /// The secret that client tokens are signed with; at least 32 bytes. None: no tokens.
     #[arg(long, global = true, value_parser = value::secret, value_name = "SECRET")]
     pub token_secret: Option<Secret>,
     /// A file with the rules of each kind of channel; docs/channels.md says what may stand in it.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::realtime::UserId;
+
 /// Something that must not be seen: it is left out of every output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -14,9 +16,22 @@ impl Secret {
         Self(secret.into())
     }
 
+    /// One that nobody can guess.
+    pub(crate) fn random() -> Self {
+        // 244 random bits.
+        let (one, two) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        Self(format!("{}{}", one.simple(), two.simple()))
+    }
+
     /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl<S: Into<String>> From<S> for Secret {
+    fn from(secret: S) -> Self {
+        Self(secret.into())
     }
 }
 
@@ -102,6 +117,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return Err("is longer than ten years".into());
     }
     Ok(Duration::from_millis(millis))
+}
+
+pub(super) fn user(text: &str) -> Result<UserId, String> {
+    UserId::parse(text).map_err(|_| {
+        "is no user id; expected 1 to 128 characters of A-Z a-z 0-9 . _ ~ @ : -".into()
+    })
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -102,8 +102,13 @@ pub(super) async fn login(
     Ok(Json(shown(&user)))
 }
 
-/// `POST /auth/logout`: ends this session, and closes its sockets.
-pub(super) async fn logout(session: Session) -> Result<StatusCode, Error> {
+/// `POST /auth/logout`: ends this session, and closes its sockets. Who shows a token speaks for no session.
+pub(super) async fn logout(session: Session, caller: Option<Caller>) -> Result<StatusCode, Error> {
+    if caller.is_some_and(|caller| caller.token.is_some()) {
+        return Err(Error::forbidden(
+            "A token ends by itself; log out with the session's cookie, and without a token.",
+        ));
+    }
     session.flush().await.map_err(session::unavailable)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -20,6 +20,7 @@ mod record;
 mod request_id;
 mod rooms;
 mod roots;
+mod token;
 mod users;
 
 use std::any::Any;
@@ -71,6 +72,11 @@ impl Roomcast {
                 header::X_CONTENT_TYPE_OPTIONS,
                 no_sniff,
             ))
+            // An address may have a token in it.
+            .layer(SetResponseHeaderLayer::if_not_present(
+                header::REFERRER_POLICY,
+                HeaderValue::from_static("no-referrer"),
+            ))
             .layer(CatchPanicLayer::custom(panicked))
             .with_state(self.clone())
     }
@@ -79,7 +85,8 @@ impl Roomcast {
     /// [`Tx`](crate::notify::Tx), and what they attach with [`Notify`](crate::notify::Notify) is told if they succeed.
     ///
     /// An application with its own accounts puts a [`Caller`](crate::caller::Caller) into the request's extensions in
-    /// a layer around this.
+    /// a layer around this. Otherwise `Authorization: Bearer` and `?token=` are read as ours, and refused where they
+    /// are not.
     pub fn notifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
         let (log, tasks) = (self.log().clone(), self.tasks().clone());
         let notifier = Notifier {
@@ -122,6 +129,7 @@ fn api() -> Router<Roomcast> {
         .route("/auth/login", post(auth::login))
         .route("/auth/logout", post(auth::logout))
         .route("/auth/me", get(auth::me))
+        .route("/auth/token", post(token::create))
         .route("/users", get(users::list))
         .route("/users/online", post(presence::online))
         .route("/users/{id}", get(users::show).patch(users::update))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use ::http::request::Parts;
 use axum::extract::FromRequestParts;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, ENDED};
 use crate::error::Error;
 use crate::log::{Log, Turn};
 
@@ -79,7 +79,7 @@ impl Begin {
         };
         if let Some(caller) = caller {
             let now = caller.again(tx.db()).await?;
-            let now = now.ok_or(Error::Unauthorized("Your session has ended."))?;
+            let now = now.ok_or(Error::Unauthorized(ENDED))?;
             if now.user != caller.user {
                 return Err(Error::forbidden(
                     "You have been changed meanwhile; ask again.",

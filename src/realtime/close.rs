@@ -23,8 +23,10 @@ pub enum Close {
     InvalidText,
     /// The client sent a message over the limit.
     TooLarge,
-    /// The session or token has ended.
+    /// The session has ended.
     SessionEnded,
+    /// The token has ended.
+    TokenEnded,
     /// An administrator ended it.
     Removed,
     /// The socket id was taken up by a newer connection.
@@ -33,7 +35,7 @@ pub enum Close {
 
 impl Close {
     /// All of them, for documentation and tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Shutdown,
         Self::Internal,
         Self::Restart,
@@ -45,6 +47,7 @@ impl Close {
         Self::InvalidText,
         Self::TooLarge,
         Self::SessionEnded,
+        Self::TokenEnded,
         Self::Removed,
         Self::Replaced,
     ];
@@ -60,7 +63,7 @@ impl Close {
             Self::Internal => 1011,
             Self::Restart => 1012,
             Self::SlowConsumer | Self::RateLimited => 1013,
-            Self::SessionEnded => 4401,
+            Self::SessionEnded | Self::TokenEnded => 4401,
             Self::Removed => 4403,
             Self::Replaced => 4409,
             Self::PingTimeout => 4508,
@@ -81,6 +84,7 @@ impl Close {
             Self::InvalidText => "invalid-text",
             Self::TooLarge => "too-large",
             Self::SessionEnded => "session-ended",
+            Self::TokenEnded => "token-ended",
             Self::Removed => "removed",
             Self::Replaced => "replaced",
         }
@@ -100,6 +104,7 @@ impl Close {
             Self::InvalidText => "That text was not UTF-8.",
             Self::TooLarge => "That message was over the limit.",
             Self::SessionEnded => "Your session has ended. Log in again.",
+            Self::TokenEnded => "Your token has ended. Come back with a new one, and your cursor.",
             Self::Removed => "An administrator has ended this connection.",
             Self::Replaced => "A newer connection has taken up this socket id.",
         }

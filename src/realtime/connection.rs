@@ -84,8 +84,6 @@ pub struct Connection {
     pub socket: SocketId,
     /// Whose it is; a guest's is nobody's.
     pub user: Option<User>,
-    /// The login it came with; closing that closes this.
-    pub session: Option<SessionKey>,
     /// Which way its bytes go.
     pub transport: Transport,
     /// Since when.

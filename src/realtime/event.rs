@@ -25,7 +25,7 @@ const RESERVED: [&str; 8] = [
 ];
 
 /// Events that say what is stored or who is there. A client that could publish them could lie about it.
-const SERVER_ONLY: [&str; 13] = [
+const SERVER_ONLY: [&str; 14] = [
     "new-record",
     "changed-record",
     "deleted-record",
@@ -39,6 +39,7 @@ const SERVER_ONLY: [&str; 13] = [
     "user-updated",
     "presence-count",
     "presence-list",
+    "token-expiring",
 ];
 
 /// The name of an event, for example `changed-document`. At most 64 bytes.

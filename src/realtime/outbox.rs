@@ -107,6 +107,16 @@ impl Outbox {
         self.queue.lock().unwrap().bytes
     }
 
+    /// Ends the connection at once: what waits is not sent any more. The first reason stands.
+    pub fn cut(&self, close: Close) {
+        let mut queue = self.queue.lock().unwrap();
+        *queue = Queue {
+            closed: queue.closed.or(Some(close)),
+            ..Queue::default()
+        };
+        self.filled.notify_one();
+    }
+
     /// Why the connection ends, if it does.
     pub fn closed(&self) -> Option<Close> {
         self.queue.lock().unwrap().closed
@@ -188,6 +198,25 @@ mod tests {
             outbox.try_take(),
             Some(Waiting::Closed(Close::SlowConsumer))
         ));
+    }
+
+    #[test]
+    fn what_waits_is_sent_before_a_close_and_lost_with_a_cut() {
+        for (cut, sent) in [(false, 1), (true, 0)] {
+            let outbox = Outbox::new(10_000);
+            outbox.push(frame(1));
+            if cut {
+                outbox.cut(Close::TokenEnded);
+            } else {
+                outbox.close(Close::TokenEnded);
+            }
+            outbox.push(frame(2));
+            assert_eq!(positions(&outbox).len(), sent);
+            assert!(matches!(
+                outbox.try_take(),
+                Some(Waiting::Closed(Close::TokenEnded))
+            ));
+        }
     }
 
     #[test]

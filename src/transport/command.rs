@@ -7,6 +7,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::feed::Feed;
+use super::renew::renew;
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
@@ -35,6 +36,7 @@ type Failure = (ErrorCode, String);
 /// through the connection's outbox.
 pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option<Pending> {
     let (connection, caller) = (feed.connection(), feed.caller());
+    let caller = caller.as_ref();
     let Command { id, frame } = command;
     let id = id.as_ref();
     match frame {
@@ -77,6 +79,15 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
                     event,
                 )));
             }
+        }
+        ClientFrame::Token { token } => {
+            return Some(Box::pin(renew(
+                app.clone(),
+                Arc::clone(connection),
+                feed.standing(),
+                id.cloned(),
+                token,
+            )));
         }
         ClientFrame::Presence { channel, meta } => {
             if let Err(failure) = describe(app, connection, id, &channel, meta) {

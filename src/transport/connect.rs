@@ -11,7 +11,7 @@ use super::admit::Decided;
 use super::feed::Feed;
 use crate::address;
 use crate::app::Roomcast;
-use crate::caller::{BackEnd, Caller};
+use crate::caller::{BackEnd, Caller, ENDED};
 use crate::config::Guests;
 use crate::error::Error;
 use crate::origin;
@@ -128,11 +128,6 @@ impl Ask {
         origin::check(&parts.headers, app.config())?;
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
-        if query.iter().any(|(name, _)| name == "token") {
-            return Err(Error::Unauthorized(
-                "Tokens are not accepted by this version; log in for a session cookie.",
-            ));
-        }
         let address = address::of(parts, app.config());
         let caller = parts.extensions.get::<Caller>().cloned();
         let back_end = parts.extensions.get::<BackEnd>().copied();
@@ -175,7 +170,7 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
                 caller
                     .again(&mut db)
                     .await?
-                    .ok_or(Error::Unauthorized("Your session has ended."))?,
+                    .ok_or(Error::Unauthorized(ENDED))?,
             ),
             None => None,
         };

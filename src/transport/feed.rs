@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use super::term::{self, Due, Standing, Term};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::log::{Log, ReadError};
@@ -28,7 +30,9 @@ const NEAR: u64 = 1_024;
 #[derive(Debug)]
 pub(super) struct Feed {
     handle: Handle,
-    caller: Option<Arc<Caller>>,
+    standing: Standing,
+    /// Only of who came with a token.
+    term: Option<Term>,
     registry: Arc<Registry>,
     log: Log,
     welcome: Option<Frame>,
@@ -57,9 +61,11 @@ impl Feed {
         caller: Option<Caller>,
     ) -> Self {
         let heartbeat = app.config().heartbeat;
+        let standing = watch::Sender::new(caller.map(Arc::new));
         Self {
             handle,
-            caller: caller.map(Arc::new),
+            term: Term::of(&standing),
+            standing,
             registry: Arc::clone(app.registry()),
             log: app.log().clone(),
             welcome: Some(Frame::welcome(welcome, presence)),
@@ -75,9 +81,14 @@ impl Feed {
         self.handle.connection()
     }
 
-    /// With whose rights; a guest has few, and is nobody.
-    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
-        self.caller.as_ref()
+    /// With whose rights now; a guest has few, and is nobody.
+    pub(super) fn caller(&self) -> Option<Arc<Caller>> {
+        self.standing.borrow().clone()
+    }
+
+    /// To be told of a new token.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.clone()
     }
 
     /// From where on it has everything.
@@ -113,6 +124,9 @@ impl Feed {
             return Some(Waiting::Frames(VecDeque::from([welcome])));
         }
         while self.replay.is_some() {
+            if self.term.as_ref().is_some_and(Term::is_over) {
+                self.end_term();
+            }
             if let Some(waiting) = self.replay_page().await {
                 return Some(waiting);
             }
@@ -134,6 +148,15 @@ impl Feed {
         loop {
             tokio::select! {
                 biased;
+                due = term::due(self.term.as_mut()) => match due {
+                    Due::Word(ends) => {
+                        let connection = self.handle.connection();
+                        if let Some(word) = term::word(connection, ends) {
+                            connection.outbox.push(word);
+                        }
+                    }
+                    Due::End => self.end_term(),
+                },
                 waiting = self.handle.connection().outbox.take() => return waiting,
                 () = &mut self.silence => {
                     // Through the registry, so that its cursor is true where it stands among the events.
@@ -141,6 +164,16 @@ impl Feed {
                     self.silence.as_mut().reset(Instant::now() + self.heartbeat);
                 }
             }
+        }
+    }
+
+    /// Ends the connection, since its token has.
+    fn end_term(&mut self) {
+        let outbox = &self.handle.connection().outbox;
+        match self.term.take() {
+            // Only whoever reads too slowly gets here late.
+            Some(term) if term.is_long_over() => outbox.cut(Close::TokenEnded),
+            _ => outbox.close(Close::TokenEnded),
         }
     }
 

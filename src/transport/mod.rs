@@ -2,8 +2,8 @@
 //!
 //! [`admit`] says whether somebody may join a channel; [`connect`] lets a client in, whichever transport it uses;
 //! [`feed`] is what it is to be sent, in order; [`ws`], [`sse`] and [`poll`] send it. [`upgrade`] turns a request into a
-//! WebSocket, [`command`] carries out
-//! what comes over it, and [`rate`] and [`fragments`] bound how much that is.
+//! WebSocket, [`command`] carries out what comes over it, [`renew`] takes a new token, and [`rate`] and [`fragments`]
+//! bound how much that is. [`term`] is how long who came with a token may stay.
 
 mod admit;
 mod command;
@@ -12,6 +12,8 @@ mod feed;
 mod fragments;
 pub(crate) mod poll;
 mod rate;
+mod renew;
 pub(crate) mod sse;
+mod term;
 pub(crate) mod upgrade;
 mod ws;

@@ -62,6 +62,11 @@ impl Rate {
             Verdict::Over
         }
     }
+
+    /// Counts further messages for one that is more work than others. It has passed already; what comes next waits.
+    pub(super) fn charge(&mut self, messages: f64) {
+        self.left -= messages;
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +112,19 @@ mod tests {
                 assert_ne!(rate.take(at), Verdict::OverForLong);
             }
         }
+    }
+
+    #[test]
+    fn what_is_more_work_is_paid_for_by_what_comes_next() {
+        let now = Instant::now();
+        let mut rate = Rate::new(10);
+        assert_eq!(rate.take(now), Verdict::Pass);
+        rate.charge(19.0);
+        assert_eq!(rate.take(now), Verdict::Over);
+        let later = now + Duration::from_millis(1_050);
+        assert_eq!(rate.take(later), Verdict::Over);
+        let later = now + Duration::from_millis(1_150);
+        assert_eq!(rate.take(later), Verdict::Pass);
     }
 
     #[test]

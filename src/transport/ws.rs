@@ -24,7 +24,7 @@ use super::rate::{Rate, Verdict};
 use crate::app::Roomcast;
 use crate::realtime::Close;
 use crate::realtime::outbox::Waiting;
-use crate::realtime::protocol::{Command, ErrorCode, Frame, Rejection};
+use crate::realtime::protocol::{ClientFrame, Command, ErrorCode, Frame, Rejection};
 use crate::server::Deadline;
 
 /// tungstenite's own default is 128 KiB, for each connection, from the start.
@@ -33,6 +33,8 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// The largest frame of ours is an event with a body of 2 MiB; without a bound one client's pings take all memory.
 const MAX_WRITE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// As many messages as a new token counts for: the right to every channel is looked up again.
+const TOKEN_MESSAGES: f64 = 10.0;
 /// How long a client may take to answer our close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// What is read and thrown away after the end, so that the client reads our close before it hears of a reset.
@@ -186,6 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let connection = self.feed.connection();
         match (Command::parse(text), verdict) {
             (Ok(command), Verdict::Pass) => {
+                if matches!(command.frame, ClientFrame::Token { .. }) {
+                    self.rate.charge(TOKEN_MESSAGES - 1.0);
+                }
                 self.pending = command::carry_out(&self.app, &self.feed, command);
             }
             (Err(rejection), Verdict::Pass) => {

@@ -37,7 +37,7 @@ pub(crate) fn is_like(frame: &str, name: &str) {
 /// Fails unless a block of an event stream is like the fixture of its kind: the same fields in the same order, and
 /// alike where they are JSON.
 #[track_caller]
-fn is_like_block(block: &str, name: &str) {
+pub(crate) fn is_like_block(block: &str, name: &str) {
     let expected = fixture(&format!("{name}.sse"));
     let fields = |block: &str| {
         block
@@ -65,7 +65,7 @@ fn shape_of_field(line: &str) -> (String, Shape) {
 }
 
 /// The next text frame, as it came; nothing, once the close frame has come.
-async fn raw(ws: &mut WsClient) -> Option<String> {
+pub(crate) async fn raw(ws: &mut WsClient) -> Option<String> {
     loop {
         let message = tokio::time::timeout(PATIENCE, ws.socket.next())
             .await
@@ -86,13 +86,13 @@ async fn silently(person: &Person, query: &str) -> WsClient {
 }
 
 /// The blocks of an event stream, as they came.
-struct Blocks {
+pub(crate) struct Blocks {
     response: reqwest::Response,
     read: String,
 }
 
 impl Blocks {
-    async fn open(person: &Person, query: &str) -> Self {
+    pub(crate) async fn open(person: &Person, query: &str) -> Self {
         let response = person
             .builder(Method::GET, &format!("/sse/events?{query}"))
             .send()
@@ -105,7 +105,7 @@ impl Blocks {
         }
     }
 
-    async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.read.find("\n\n") {
                 let rest = self.read.split_off(end + 2);
@@ -176,6 +176,8 @@ fn a_block_carries_its_frame_byte_for_byte() {
         "heartbeat",
         "disconnect",
         "disconnect-refused",
+        "event-token-expiring",
+        "disconnect-token-ended",
     ] {
         let block = fixture(&format!("{name}.sse"));
         assert_eq!(data(&block) + "\n", fixture(&format!("{name}.json")));

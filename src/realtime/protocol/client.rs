@@ -1,5 +1,7 @@
 //! Frames from a WebSocket client: text in, a [`Command`] or a [`Rejection`] that says what would be accepted out.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,6 +12,8 @@ use crate::realtime::{Channel, Cursor, Data, EventName};
 pub const MAX_ID_BYTES: usize = 128;
 /// The largest presence `meta`, in bytes.
 pub const MAX_META_BYTES: usize = 2 * 1024;
+/// The longest token, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The client's own number or string, as it came; it goes back in the one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,23 @@ impl CommandId {
     /// The JSON text of the id.
     pub fn as_json(&self) -> &str {
         &self.0
+    }
+}
+
+/// A token as it came; it is left out of every output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Box<str>);
+
+impl Token {
+    /// The token itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
     }
 }
 
@@ -68,6 +89,11 @@ pub enum ClientFrame {
         /// What.
         meta: Data,
     },
+    /// Go on with a new token.
+    Token {
+        /// The new one.
+        token: Token,
+    },
     /// Is anybody there?
     Ping,
 }
@@ -104,6 +130,8 @@ struct Fields<'a> {
     volatile: Option<&'a RawValue>,
     #[serde(borrow, rename = "toSelf")]
     to_self: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
 }
 
 type Wrong = (ErrorCode, String);
@@ -149,7 +177,7 @@ impl Fields<'_> {
             .kind
             .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
             .ok_or_else(|| {
-                invalid("\"type\" must be a string, one of join, leave, publish, presence and ping")
+                invalid("\"type\" must be a string, one of join, leave, publish, presence, token and ping")
             })?;
         match &*kind {
             "join" => Ok(ClientFrame::Join {
@@ -180,10 +208,14 @@ impl Fields<'_> {
                     meta,
                 )?,
             }),
+            "token" => Ok(ClientFrame::Token {
+                token: self.token()?,
+            }),
             "ping" => Ok(ClientFrame::Ping),
             _ => Err((
                 ErrorCode::UnknownType,
-                "unknown \"type\"; expected one of join, leave, publish, presence and ping".into(),
+                "unknown \"type\"; expected one of join, leave, publish, presence, token and ping"
+                    .into(),
             )),
         }
     }
@@ -211,6 +243,20 @@ impl Fields<'_> {
             ));
         }
         Ok(name)
+    }
+
+    fn token(&self) -> Result<Token, Wrong> {
+        let raw = self
+            .token
+            .ok_or_else(|| invalid("\"token\" is missing; expected the new token"))?;
+        let token = string("token", raw)?;
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err((
+                ErrorCode::TooLarge,
+                format!("\"token\" may have at most {MAX_TOKEN_BYTES} bytes"),
+            ));
+        }
+        Ok(Token(token.into()))
     }
 
     fn cursor(&self) -> Result<Option<Cursor>, Wrong> {
@@ -302,6 +348,8 @@ mod tests {
             r#"{"type":"publish","channel":"a:b","event":"e","volatile":"yes"}"#,
             r#"{"type":"publish","channel":"a:b","event":"e","toSelf":1}"#,
             r#"{"type":"publish","channel":"a:b","event":"e","data":"\ud800"}"#,
+            r#"{"type":"token"}"#,
+            r#"{"type":"token","token":7}"#,
             r#"{"type":"ping","id":true}"#,
             r#"{"type":"ping","id":1.5}"#,
             r#"{"type":"ping","id":-1}"#,
@@ -348,6 +396,8 @@ mod tests {
             "x".repeat(3000)
         );
         assert_eq!(code(&meta), "too-large");
+        let token = format!(r#"{{"type":"token","token":"{}"}}"#, "x".repeat(8193));
+        assert_eq!(code(&token), "too-large");
     }
 
     #[test]
@@ -357,6 +407,12 @@ mod tests {
         let command = Command::parse(r#" {"type":"ping","id":18446744073709551615} "#).unwrap();
         assert_eq!(command.id.unwrap().as_json(), "18446744073709551615");
         assert_eq!(Command::parse(r#"{"type":"ping"}"#).unwrap().id, None);
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let command = Command::parse(r#"{"type":"token","token":"abc.def.ghi"}"#).unwrap();
+        assert!(!format!("{command:?}").contains("abc"), "{command:?}");
     }
 
     proptest! {

@@ -17,7 +17,7 @@ pub enum ErrorCode {
     InvalidEvent,
     /// No such command.
     UnknownType,
-    /// Only for somebody who is logged in.
+    /// Only for somebody who is logged in, or not with that token.
     Unauthorized,
     /// Not allowed.
     Forbidden,

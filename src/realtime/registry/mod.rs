@@ -30,7 +30,7 @@ use versions::Versions;
 
 use super::channel::Channel;
 use super::close::Close;
-use super::connection::{Connection, ConnectionId, SocketId};
+use super::connection::{Connection, ConnectionId, SessionKey, SocketId};
 use super::cursor::{Cursor, Epoch, Position};
 use super::data::Data;
 use super::outbox::Outbox;
@@ -72,6 +72,8 @@ struct State {
 struct Entry {
     connection: Arc<Connection>,
     address: Option<IpAddr>,
+    /// The login it is there with, which may be another after a new token; closing that closes this.
+    session: Option<SessionKey>,
     channels: HashMap<Channel, Membership>,
 }
 
@@ -170,7 +172,6 @@ impl Registry {
             id,
             socket,
             user: arrival.user,
-            session: arrival.session,
             transport: arrival.transport,
             since: OffsetDateTime::now_utc(),
             outbox: Outbox::new(self.limits.outbox_bytes),
@@ -201,6 +202,7 @@ impl Registry {
             Entry {
                 connection: Arc::clone(&connection),
                 address: arrival.address,
+                session: arrival.session,
                 channels,
             },
         );

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::presence::Parting;
-use super::{Access, Membership, State};
-use crate::realtime::channel::Kind;
-use crate::realtime::connection::{ConnectionId, SessionKey};
+use super::{Access, Membership, Refusal, Registry, State};
+use crate::realtime::connection::{Connection, ConnectionId, SessionKey};
 use crate::realtime::{Channel, Close, UserId};
 
 /// One consequence of a change, applied at the change's own position in the log.
@@ -58,6 +57,34 @@ impl Move {
             | Self::Restart { user } => Some(user),
             Self::Dissolve { .. } => None,
         }
+    }
+}
+
+impl Registry {
+    /// Lets a connection go on with a new token: it is there with another login from now on, or with none, and out of
+    /// channels that it may no longer be in.
+    ///
+    /// # Errors
+    /// When rights changed since they were looked up.
+    pub fn renew(
+        &self,
+        connection: &Connection,
+        session: Option<SessionKey>,
+        leaves: &[Channel],
+        access_version: u64,
+    ) -> Result<(), Refusal> {
+        let mut state = self.state.lock().unwrap();
+        if state.versions.of(connection.user_id()) != access_version {
+            return Err(Refusal::Stale);
+        }
+        if let Some(entry) = state.connections.get_mut(&connection.id) {
+            entry.session = session;
+        }
+        for channel in leaves {
+            state.remove(connection.id, channel);
+        }
+        self.wake_for(&mut state);
+        Ok(())
     }
 }
 
@@ -143,24 +170,25 @@ impl State {
     }
 
     fn remove(&mut self, id: ConnectionId, channel: &Channel) {
+        let Some(entry) = self.connections.get_mut(&id) else {
+            return;
+        };
         debug_assert!(
-            !matches!(channel.kind(), Kind::User(_)),
+            entry.connection.user_id().map(Channel::user).as_ref() != Some(channel),
             "a connection never leaves its user's room"
         );
-        if let Some(entry) = self.connections.get_mut(&id)
-            && entry.channels.remove(channel).is_some()
-        {
+        if entry.channels.remove(channel).is_some() {
             let connection = Arc::clone(&entry.connection);
             self.exit(channel, &connection, Parting::Left);
         }
     }
 
     fn close(&self, user: &UserId, close: Close, which: impl Fn(Option<&SessionKey>) -> bool) {
-        for connection in self
-            .own(user)
-            .filter(|connection| which(connection.session.as_ref()))
-        {
-            connection.outbox.close(close);
+        for connection in self.own(user) {
+            let entry = self.connections.get(&connection.id);
+            if which(entry.and_then(|entry| entry.session.as_ref())) {
+                connection.outbox.close(close);
+            }
         }
     }
 }

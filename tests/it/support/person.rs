@@ -16,10 +16,25 @@ pub(crate) struct Person {
     http: Client,
     /// The session's cookie, as it is sent.
     pub(crate) cookie: Option<String>,
+    /// The token that is shown beside it, and where.
+    token: Option<(Shown, String)>,
     /// The socket that is named in requests.
     socket: Option<String>,
     /// What is shown instead of a cookie.
     bearer: Option<String>,
+}
+
+/// Where a token is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// `Authorization: Bearer`
+    Header,
+    /// `?token=`
+    Query,
+}
+
+impl Shown {
+    pub(crate) const BOTH: [Self; 2] = [Self::Header, Self::Query];
 }
 
 /// What came back.
@@ -73,6 +88,7 @@ impl Person {
             address,
             http: Client::new(),
             cookie: None,
+            token: None,
             socket: None,
             bearer: None,
         }
@@ -125,6 +141,14 @@ impl Person {
         }
     }
 
+    /// The same person, who shows a token beside whatever else there is.
+    pub(crate) fn with_token(&self, shown: Shown, token: &str) -> Self {
+        Self {
+            token: Some((shown, token.to_owned())),
+            ..self.clone()
+        }
+    }
+
     /// The same person, after the server has come back at another address.
     pub(crate) fn moved_to(&self, address: SocketAddr) -> Self {
         Self {
@@ -163,11 +187,14 @@ impl Person {
 
     /// A request to any path, to be changed before it is sent.
     pub(crate) fn builder(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let mut request = self
-            .http
-            .request(method, format!("http://{}{path}", self.address));
-        if let Some(cookie) = &self.cookie {
-            request = request.header("cookie", cookie);
+        let mut address = format!("http://{}{path}", self.address);
+        if let Some((Shown::Query, token)) = &self.token {
+            address.push(if path.contains('?') { '&' } else { '?' });
+            address.push_str(&format!("token={token}"));
+        }
+        let mut request = self.http.request(method, address);
+        for (name, value) in self.credentials() {
+            request = request.header(name, value);
         }
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(bearer);
@@ -176,6 +203,16 @@ impl Person {
             request = request.header("x-socket-id", socket);
         }
         request
+    }
+
+    /// The headers that say who this is.
+    fn credentials(&self) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        headers.extend(self.cookie.clone().map(|cookie| ("cookie", cookie)));
+        if let Some((Shown::Header, token)) = &self.token {
+            headers.push(("authorization", format!("Bearer {token}")));
+        }
+        headers
     }
 
     /// Sends a request and reads the answer to its end.
@@ -199,7 +236,11 @@ impl Person {
 
     /// Opens a WebSocket; `query` is what comes after the question mark.
     pub(crate) async fn ws(&self, query: &str) -> WsClient {
-        WsClient::connect(self.address, query, self.cookie.as_deref())
+        let mut query = query.to_owned();
+        if let Some((Shown::Query, token)) = &self.token {
+            query.push_str(&format!("&token={token}"));
+        }
+        WsClient::connect_with(self.address, &query, &self.credentials())
             .await
             .unwrap()
     }

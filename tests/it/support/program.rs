@@ -56,7 +56,12 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it, and waits for it to say where it listens.
     pub(crate) async fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        Self::start_logging(&mut command, Stdio::null()).await
+    }
+
+    /// The same, with a place for what it logs.
+    pub(crate) async fn start_logging(command: &mut Command, log: Stdio) -> Self {
+        let mut child = command.stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(PATIENCE, lines.next_line())
             .await

@@ -37,7 +37,17 @@ impl WsClient {
         query: &str,
         cookie: Option<&str>,
     ) -> Result<Self, tungstenite::Error> {
-        let mut client = Self::connect_silently(address, query, cookie).await?;
+        let cookie = cookie.map(|cookie| ("cookie", cookie.to_owned()));
+        Self::connect_with(address, query, &Vec::from_iter(cookie)).await
+    }
+
+    /// The same, with any headers.
+    pub(crate) async fn connect_with(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Self, tungstenite::Error> {
+        let mut client = Self::open(address, query, headers).await?;
         client.welcome = client.next().await;
         assert_eq!(
             client.welcome["type"], "welcome",
@@ -53,11 +63,18 @@ impl WsClient {
         query: &str,
         cookie: Option<&str>,
     ) -> Result<Self, tungstenite::Error> {
+        let cookie = cookie.map(|cookie| ("cookie", cookie.to_owned()));
+        Self::open(address, query, &Vec::from_iter(cookie)).await
+    }
+
+    async fn open(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Self, tungstenite::Error> {
         let mut request = format!("ws://{address}/ws?{query}").into_client_request()?;
-        if let Some(cookie) = cookie {
-            request
-                .headers_mut()
-                .insert("cookie", cookie.parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let stream = TcpStream::connect(address).await?;
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;

@@ -123,15 +123,18 @@ impl Feed {
         if let Some(welcome) = self.welcome.take() {
             return Some(Waiting::Frames(VecDeque::from([welcome])));
         }
-        while self.replay.is_some() {
+        loop {
+            // Looked at each time: what waited while the client took the last was perhaps said after the end.
             if self.term.as_ref().is_some_and(Term::is_over) {
                 self.end_term();
+            }
+            if self.replay.is_none() {
+                return self.connection().outbox.try_take();
             }
             if let Some(waiting) = self.replay_page().await {
                 return Some(waiting);
             }
         }
-        self.connection().outbox.try_take()
     }
 
     /// What waits, and behind it a heartbeat: its cursor is true where it stands. For a feed that is live.

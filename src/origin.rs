@@ -2,14 +2,18 @@
 //!
 //! An upgrade and an event stream are GETs, which protections against forged requests let pass, so they ask here too.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use ::http::{HeaderMap, Method, Version, header};
+use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use time::OffsetDateTime;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -60,6 +64,50 @@ fn is_allowed(origin: &str, headers: &HeaderMap, config: &Config) -> bool {
     }
 }
 
+/// The layer that lets pages of the allowed origins read what they are answered (Fetch standard, CORS protocol), cookies
+/// included. Pages of other origins may not even ask.
+pub(crate) fn cors(config: &Arc<Config>) -> CorsLayer {
+    let config = Arc::clone(config);
+    let allowed = move |origin: &HeaderValue, parts: &Parts| {
+        let origin = origin.to_str().unwrap_or_default();
+        is_allowed(origin, &parts.headers, &config)
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(allowed))
+        .allow_credentials(true)
+        .allow_methods(METHODS)
+        .allow_headers(SENT)
+        .expose_headers(READ)
+        .max_age(PREFLIGHT_AGE)
+}
+
+/// How pages may ask.
+const METHODS: [Method; 5] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+];
+/// Headers that pages may send.
+const SENT: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::IF_MATCH,
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("x-socket-id"),
+    HeaderName::from_static("x-metadata-socketid"),
+];
+/// Headers that pages may read, beside those that every page may.
+const READ: [HeaderName; 4] = [
+    header::ETAG,
+    header::RETRY_AFTER,
+    HeaderName::from_static("event-cursor"),
+    HeaderName::from_static("x-request-id"),
+];
+/// How long a browser need not ask again whether it may.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+
 /// Whether a page comes from this machine, from whichever port.
 fn is_local(origin: &str) -> bool {
     let Some(host) = origin.strip_prefix("http://") else {
@@ -101,7 +149,7 @@ fn check_form(request: &Request) -> Result<(), Error> {
 
 /// The layer for all requests: none is ambiguous, and no page of another site causes one that changes something.
 pub(crate) async fn guard(
-    State(config): State<std::sync::Arc<Config>>,
+    State(config): State<Arc<Config>>,
     request: Request,
     next: Next,
 ) -> Response {

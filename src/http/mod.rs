@@ -1,6 +1,6 @@
 //! The HTTP API: every route and the order of the layers, on one screen.
 //!
-//! From the outside in: a request id; foreign pages are refused; the session; the caller; the notification layer round
+//! From the outside in: what pages of other origins may read; a request id; foreign pages are refused; the session; the caller; the notification layer round
 //! whatever may change something; the handler. The streaming routes and polls have no notification layer: it would
 //! wait for their end.
 
@@ -78,6 +78,7 @@ impl Roomcast {
                 HeaderValue::from_static("no-referrer"),
             ))
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(origin::cors(self.shared_config()))
             .with_state(self.clone())
     }
 

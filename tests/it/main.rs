@@ -15,6 +15,7 @@ mod asking;
 mod attacks;
 mod chat;
 mod churn;
+mod cors;
 mod crash;
 mod doors;
 mod durability;

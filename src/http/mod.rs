@@ -1,8 +1,8 @@
 //! The HTTP API: every route and the order of the layers, on one screen.
 //!
-//! From the outside in: what pages of other origins may read; a request id; foreign pages are refused; the session; the caller; the notification layer round
-//! whatever may change something; the handler. The streaming routes and polls have no notification layer: it would
-//! wait for their end.
+//! From the outside in: what pages of other origins may read; a request id; foreign pages are refused; the session; the
+//! caller; the notification layer round whatever may change something; the handler. The streaming routes and polls have
+//! no notification layer: it would wait for their end.
 
 mod admin;
 mod auth;

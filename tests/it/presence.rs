@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Dice, Person, TestApp, Way, WsClient, eventually};
+use crate::support::jwt::{SECRET, token};
+use crate::support::{Client, Dice, Person, Shown, TestApp, Way, WsClient, eventually};
 
 /// As short as a test wants it, and long enough to reconnect in.
 const GRACE: Duration = Duration::from_millis(600);
@@ -395,16 +396,27 @@ fn id(member: &Value) -> String {
     member["user"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Users come and go at random on both transports; at each quiet point every list is what is true.
+/// A thousand users come and go at random on both transports; at each quiet point every list is what is true.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_list_is_true_at_every_quiet_point() {
-    const PEOPLE: usize = 60;
+    const PEOPLE: usize = 1_000;
     let mut dice = Dice(7);
     let mut roll = move |sides: usize| usize::try_from(dice.roll(sides as u64)).unwrap();
-    let app = start(GRACE).await;
+    let app = TestApp::start_with(|config| {
+        config.presence_grace = GRACE;
+        config.max_connections_per_ip = 10_000;
+        config.token_secret = Some(SECRET.into());
+    })
+    .await;
     let mut people = Vec::new();
     for n in 0..PEOPLE {
-        people.push((app.person(&format!("p{n}")).await, Vec::<Client>::new()));
+        // Of an application with accounts of its own: nobody has to register.
+        let id = format!("app~{n}");
+        let mut person = app
+            .nobody()
+            .with_token(Shown::Query, &token(&id, 3_600_000, &json!({})));
+        person.id = id;
+        people.push((person, Vec::<Client>::new()));
     }
     let watcher = app.administrator("watcher").await;
     let mut observers = Vec::new();
@@ -413,8 +425,8 @@ async fn every_list_is_true_at_every_quiet_point() {
             watcher.listens(way, "channel=presence:lobby").await,
         ));
     }
-    for round in 0..6 {
-        for step in 0..120 {
+    for round in 0..3 {
+        for step in 0..400 {
             let (person, tabs) = &mut people[roll(PEOPLE)];
             match roll(5) {
                 0 | 1 if tabs.len() < 3 => {

@@ -426,7 +426,7 @@ async fn every_list_is_true_at_every_quiet_point() {
         ));
     }
     for round in 0..3 {
-        for step in 0..400 {
+        for step in 0..500 {
             let (person, tabs) = &mut people[roll(PEOPLE)];
             match roll(5) {
                 0 | 1 if tabs.len() < 3 => {

@@ -52,6 +52,8 @@ struct Untold {
     before: Data,
     /// The connection that made the change, and knows it.
     by: ConnectionId,
+    /// Others made changes before it, and know those: it is told even where it is back at what was before.
+    by_several: bool,
 }
 
 /// Who is there, as it is said to somebody who comes in.
@@ -119,8 +121,13 @@ impl Presence {
             return Change::None;
         }
         let before = std::mem::replace(&mut member.json, json);
-        let untold = self.changed.entry(user.clone());
-        untold.or_insert(Untold { before, by }).by = by;
+        let untold = self.changed.entry(user.clone()).or_insert(Untold {
+            before,
+            by,
+            by_several: false,
+        });
+        untold.by_several |= untold.by != by;
+        untold.by = by;
         Change::Updated
     }
 
@@ -172,7 +179,8 @@ impl Presence {
         let changed = std::mem::take(&mut self.changed);
         let told = |(user, untold): (UserId, Untold)| {
             let now = &self.members.get(&user)?.json;
-            (untold.before != *now).then(|| (untold.by, now.clone()))
+            let is_news = untold.by_several || untold.before != *now;
+            is_news.then(|| (untold.by, now.clone()))
         };
         changed.into_iter().filter_map(told).collect()
     }
@@ -346,6 +354,23 @@ mod tests {
         assert_eq!(seen(&presence, OTHER), [true, false]);
         presence.take_changed();
         assert_eq!(seen(&presence, OTHER), [false, true]);
+    }
+
+    #[test]
+    fn a_change_that_another_tab_takes_back_is_told() {
+        let (mut presence, now) = (Presence::default(), OffsetDateTime::UNIX_EPOCH);
+        let ada = user("ada");
+        presence.enter(&ada, meta("1"), TAB, now);
+        presence.enter(&ada, None, OTHER, now);
+        presence.update(&ada.id, meta("2"), TAB);
+        presence.update(&ada.id, meta("1"), OTHER);
+        // The first tab was answered with what it said.
+        let told = presence.take_changed();
+        assert!(told.len() == 1 && told[0].0 == OTHER, "{told:?}");
+        // Alone, it has taken back what nobody else was told.
+        presence.update(&ada.id, meta("2"), TAB);
+        presence.update(&ada.id, meta("1"), TAB);
+        assert!(presence.take_changed().is_empty());
     }
 
     #[test]

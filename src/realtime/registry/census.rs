@@ -16,6 +16,8 @@ use crate::realtime::{Channel, Close, Data, SocketId, UserId};
 
 /// Rooms in one message to administrators; of more than that, the largest.
 const MAX_TOLD: usize = 10_000;
+/// What has been told of a room where not everybody was told the same: no room is of this size.
+const NO_SIZE: usize = usize::MAX;
 /// How long changes gather before a room is told of itself.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// Users whose coming and going is remembered until somebody writes it down.
@@ -131,7 +133,8 @@ impl State {
     }
 
     pub(super) fn count_in(&mut self, channel: &Channel, connection: &Connection) {
-        if matches!(channel.kind(), Kind::Admin) {
+        let is_admin = matches!(channel.kind(), Kind::Admin);
+        if is_admin {
             self.census.listeners += 1;
             let sizes = self.sizes();
             connection.outbox.push(full(&sizes));
@@ -140,6 +143,12 @@ impl State {
             }
         }
         self.count(channel);
+        if is_admin && self.census.listeners > 1 {
+            // Of these it was told another size than the others, so whatever they are next is news to somebody.
+            for channel in &self.census.changed {
+                self.census.told.insert(channel.clone(), NO_SIZE);
+            }
+        }
     }
 
     pub(super) fn count_out(&mut self, channel: &Channel) {

@@ -439,3 +439,20 @@ fn every_administrator_knows_the_sizes_whenever_it_came() {
     assert_eq!((known["global"], known["admin"]), (2, 2), "{known:?}");
     assert_eq!(known["user:toor"], 1, "{known:?}");
 }
+
+#[test]
+fn who_takes_the_place_of_another_is_told_how_many_are_there() {
+    let registry = registry();
+    let (ada, bob) = (connect(&registry, "ada"), connect(&registry, "bob"));
+    join(&registry, &ada, "document:1");
+    join(&registry, &bob, "document:1");
+    let begin = tokio::time::Instant::now();
+    let seconds = std::time::Duration::from_secs;
+    registry.pulse(begin + seconds(2));
+    assert_eq!(counted(&ada)["document:1"], 2);
+    drop(bob);
+    let bob = connect(&registry, "bob");
+    join(&registry, &bob, "document:1");
+    registry.pulse(begin + seconds(4));
+    assert_eq!(counted(&bob).get("document:1"), Some(&2));
+}

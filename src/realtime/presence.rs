@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::ops::Bound;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -21,7 +22,8 @@ const MAX_CROWD_LISTED: usize = 100;
 /// Who is in one room.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    members: HashMap<UserId, Member>,
+    /// By their ids, so that a page of however many costs no more than what is on it.
+    members: BTreeMap<UserId, Member>,
     /// In the order in which they came.
     order: BTreeMap<u64, UserId>,
     next: u64,
@@ -226,10 +228,8 @@ impl Presence {
 
     /// Members with ids after the given one, in order of their ids.
     pub(super) fn page(&self, after: &str, limit: usize) -> Vec<(UserId, Data)> {
-        let members = self.members.iter();
-        let mut page: Vec<_> = members.filter(|(user, _)| user.as_str() > after).collect();
-        page.sort_unstable_by_key(|(user, _)| *user);
-        let page = page.into_iter().take(limit);
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let page = self.members.range::<str, _>(behind).take(limit);
         page.map(|(user, member)| (user.clone(), member.json.clone()))
             .collect()
     }

@@ -118,6 +118,17 @@ impl Registry {
         let mut state = self.state.lock().unwrap();
         std::mem::take(&mut state.census.seen).into_iter().collect()
     }
+
+    /// Gives back what could not be written down. What has been seen since is later, and stays.
+    pub(crate) fn give_back_seen(&self, seen: &[(UserId, OffsetDateTime)]) {
+        let mut state = self.state.lock().unwrap();
+        for (user, at) in seen {
+            if state.census.seen.len() >= MAX_SEEN {
+                break;
+            }
+            state.census.seen.entry(user.clone()).or_insert(*at);
+        }
+    }
 }
 
 impl State {

@@ -123,6 +123,10 @@ impl Presence {
             return Change::None;
         }
         let before = std::mem::replace(&mut member.json, json);
+        if self.crowded {
+            // Nobody will be told, so there is nothing that lists have to wait for.
+            return Change::Updated;
+        }
         let untold = self.changed.entry(user.clone()).or_insert(Untold {
             before,
             by,
@@ -382,6 +386,10 @@ mod tests {
         }
         assert!(presence.is_crowded());
         assert_eq!(presence.members(OTHER).count, Some(MAX_LISTED + 1));
+        // Nobody will be told of a change, so a list says how it is.
+        presence.update(&user("u0").id, meta("7"), TAB);
+        let list = presence.members(OTHER).list;
+        assert!(list.as_str().contains(r#""meta":7,"#), "{list:?}");
         for n in CALM..=MAX_LISTED {
             assert!(!presence.calm_down());
             presence.leave(&user(&format!("u{n}")).id);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::{CommitError, Log};
+use crate::realtime::UserId;
 use crate::store::last_seen;
 
 /// How often it is noted.
@@ -25,12 +27,65 @@ pub(crate) async fn write_down(log: Log, stopping: CancellationToken) {
     }
 }
 
-/// Notes who came and went since this was last done.
+/// Notes who came and went since this was last done. What cannot be noted now is for the next time.
 pub(crate) async fn note(log: &Log) -> Result<(), CommitError> {
-    for seen in log.registry().take_seen().chunks(AT_ONCE) {
-        let mut turn = log.begin().await?;
-        last_seen::put(turn.db(), seen).await?;
-        turn.commit(Vec::new()).await?;
+    let seen = log.registry().take_seen();
+    for (n, some) in seen.chunks(AT_ONCE).enumerate() {
+        if let Err(error) = put(log, some).await {
+            log.registry().give_back_seen(&seen[n * AT_ONCE..]);
+            return Err(error);
+        }
     }
     Ok(())
+}
+
+async fn put(log: &Log, seen: &[(UserId, OffsetDateTime)]) -> Result<(), CommitError> {
+    let mut turn = log.begin().await?;
+    last_seen::put(turn.db(), seen).await?;
+    turn.commit(Vec::new()).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realtime::registry::{Access, Arrival, Limits, Membership};
+    use crate::realtime::{Channel, User, connection::Transport};
+    use crate::store::{Durability, Store};
+
+    #[tokio::test]
+    async fn what_cannot_be_noted_is_kept_for_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let store = Store::open(&url, Durability::Full).await.unwrap();
+        let limits = Limits {
+            max_connections: 10,
+            max_connections_per_ip: 10,
+            max_connections_per_user: 10,
+            max_channels: 10,
+            outbox_bytes: 10_000,
+            presence_grace: Duration::ZERO,
+        };
+        let log = Log::open(&store, Durability::Full, limits).await.unwrap();
+        let id = UserId::parse("ada").unwrap();
+        let arrival = Arrival {
+            channels: vec![(Channel::user(&id), Membership::automatic(Access::Read))],
+            access_version: log.registry().access_version(Some(&id)),
+            user: Some(User {
+                name: "ada".into(),
+                id: id.clone(),
+                admin: false,
+            }),
+            session: None,
+            socket: None,
+            transport: Transport::Sse,
+            address: None,
+            resume: None,
+        };
+        drop(log.registry().connect(arrival).unwrap());
+        log.close().await;
+        assert!(note(&log).await.is_err());
+        let seen = log.registry().take_seen();
+        assert!(seen.len() == 1 && seen[0].0 == id, "{seen:?}");
+    }
 }

@@ -102,7 +102,7 @@ impl Log {
 }
 
 /// A channel, and the one that it is the presence of: access to it is access to that.
-pub(crate) fn with_its_base(channel: &Channel) -> impl Iterator<Item = Channel> {
+pub(super) fn with_its_base(channel: &Channel) -> impl Iterator<Item = Channel> {
     let base = match channel.kind() {
         Kind::Presence(of) => of.parse().ok(),
         _ => None,

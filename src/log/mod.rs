@@ -19,7 +19,7 @@ use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use history::{Stretch, with_its_base};
+pub(crate) use history::Stretch;
 pub use read::{Page, ReadError};
 pub(crate) use schedule::Later;
 pub use turn::{CommitError, Turn};

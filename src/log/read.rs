@@ -7,6 +7,7 @@ use futures_util::TryStreamExt;
 use sqlx::{QueryBuilder, Row};
 
 use super::Log;
+use super::history::with_its_base;
 use super::turn::of_owner;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
@@ -71,8 +72,8 @@ impl Log {
             .push(" and coalesce(ended, position) > ")
             .push_bind(cursor.position.cast_signed());
         query.push(" and channel in ('*'");
-        for channel in channels {
-            query.push(", ").push_bind(channel.as_str().to_owned());
+        for name in channels.into_iter().flat_map(with_its_base) {
+            query.push(", ").push_bind(name.as_str().to_owned());
         }
         query.push(") limit 1");
         Ok(query

@@ -78,7 +78,8 @@ async fn trim(log: &Log, retention: Duration) -> Result<bool, CommitError> {
         "delete from withdrawals where ended <= $1",
         "delete from withdrawals where ended is null and position <= $1 and (
             (channel like 'group:%' and substr(channel, 7) not in (select id from groups))
-            or (channel like 'document:%' and substr(channel, 10) not in (select id from document_roots)))",
+            or (channel like 'document:%' and substr(channel, 10) not in (select id from document_roots))
+            or (channel like 'chat:%' and substr(channel, 6) not in (select id from rooms)))",
         "update log_state set trimmed = $1 where id = 1 and trimmed < $1",
     ] {
         sqlx::query(statement).bind(last).execute(turn.db()).await?;

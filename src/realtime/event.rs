@@ -142,11 +142,14 @@ pub struct Event {
 impl Event {
     /// Whether this event is kept from the given connection.
     pub fn leaves_out(&self, user: Option<&UserId>, socket: SocketId) -> bool {
-        let asked = self
-            .origin
+        self.is_by(user, socket) || self.except.contains(&socket)
+    }
+
+    /// Whether the given connection asked for this event, and is to be left out for that.
+    pub(super) fn is_by(&self, user: Option<&UserId>, socket: SocketId) -> bool {
+        self.origin
             .as_ref()
-            .is_some_and(|origin| origin.socket == socket && Some(&origin.user) == user);
-        asked || self.except.contains(&socket)
+            .is_some_and(|origin| origin.socket == socket && Some(&origin.user) == user)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::ops::Bound;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -21,7 +22,8 @@ const MAX_CROWD_LISTED: usize = 100;
 /// Who is in one room.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    members: HashMap<UserId, Member>,
+    /// By their ids, so that a page of however many costs no more than what is on it.
+    members: BTreeMap<UserId, Member>,
     /// In the order in which they came.
     order: BTreeMap<u64, UserId>,
     next: u64,
@@ -52,6 +54,8 @@ struct Untold {
     before: Data,
     /// The connection that made the change, and knows it.
     by: ConnectionId,
+    /// Others made changes before it, and know those: it is told even where it is back at what was before.
+    by_several: bool,
 }
 
 /// Who is there, as it is said to somebody who comes in.
@@ -119,8 +123,17 @@ impl Presence {
             return Change::None;
         }
         let before = std::mem::replace(&mut member.json, json);
-        let untold = self.changed.entry(user.clone());
-        untold.or_insert(Untold { before, by }).by = by;
+        if self.crowded {
+            // Nobody will be told, so there is nothing that lists have to wait for.
+            return Change::Updated;
+        }
+        let untold = self.changed.entry(user.clone()).or_insert(Untold {
+            before,
+            by,
+            by_several: false,
+        });
+        untold.by_several |= untold.by != by;
+        untold.by = by;
         Change::Updated
     }
 
@@ -172,7 +185,8 @@ impl Presence {
         let changed = std::mem::take(&mut self.changed);
         let told = |(user, untold): (UserId, Untold)| {
             let now = &self.members.get(&user)?.json;
-            (untold.before != *now).then(|| (untold.by, now.clone()))
+            let is_news = untold.by_several || untold.before != *now;
+            is_news.then(|| (untold.by, now.clone()))
         };
         changed.into_iter().filter_map(told).collect()
     }
@@ -218,10 +232,8 @@ impl Presence {
 
     /// Members with ids after the given one, in order of their ids.
     pub(super) fn page(&self, after: &str, limit: usize) -> Vec<(UserId, Data)> {
-        let members = self.members.iter();
-        let mut page: Vec<_> = members.filter(|(user, _)| user.as_str() > after).collect();
-        page.sort_unstable_by_key(|(user, _)| *user);
-        let page = page.into_iter().take(limit);
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let page = self.members.range::<str, _>(behind).take(limit);
         page.map(|(user, member)| (user.clone(), member.json.clone()))
             .collect()
     }
@@ -349,6 +361,23 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_another_tab_takes_back_is_told() {
+        let (mut presence, now) = (Presence::default(), OffsetDateTime::UNIX_EPOCH);
+        let ada = user("ada");
+        presence.enter(&ada, meta("1"), TAB, now);
+        presence.enter(&ada, None, OTHER, now);
+        presence.update(&ada.id, meta("2"), TAB);
+        presence.update(&ada.id, meta("1"), OTHER);
+        // The first tab was answered with what it said.
+        let told = presence.take_changed();
+        assert!(told.len() == 1 && told[0].0 == OTHER, "{told:?}");
+        // Alone, it has taken back what nobody else was told.
+        presence.update(&ada.id, meta("2"), TAB);
+        presence.update(&ada.id, meta("1"), TAB);
+        assert!(presence.take_changed().is_empty());
+    }
+
+    #[test]
     fn of_a_crowd_a_few_are_listed_and_all_are_counted() {
         let (mut presence, now) = (Presence::default(), OffsetDateTime::UNIX_EPOCH);
         for n in 0..=MAX_LISTED {
@@ -357,6 +386,10 @@ mod tests {
         }
         assert!(presence.is_crowded());
         assert_eq!(presence.members(OTHER).count, Some(MAX_LISTED + 1));
+        // Nobody will be told of a change, so a list says how it is.
+        presence.update(&user("u0").id, meta("7"), TAB);
+        let list = presence.members(OTHER).list;
+        assert!(list.as_str().contains(r#""meta":7,"#), "{list:?}");
         for n in CALM..=MAX_LISTED {
             assert!(!presence.calm_down());
             presence.leave(&user(&format!("u{n}")).id);

@@ -68,25 +68,24 @@ async fn take_up(
             .map_err(|error| unavailable(&error))?
             .ok_or((ErrorCode::Unauthorized, ENDED))?;
         drop(db);
-        let mut left = Vec::new();
+        let mut rights = Vec::new();
         for (channel, membership) in app.registry().channels(connection) {
             if membership.automatic {
                 continue;
             }
             let access = app.admits(Some(&caller), &channel).await;
-            if access.map_err(|error| unavailable(&error))?.is_none() {
-                left.push(channel);
-            }
+            rights.push((channel, access.map_err(|error| unavailable(&error))?));
         }
         let session = caller.session.clone();
         match app
             .registry()
-            .renew(connection, session, &left, access_version)
+            .renew(connection, session, &rights, access_version)
         {
             Err(Refusal::Stale) => {}
             _ => {
                 standing.send_replace(Some(Arc::new(caller)));
-                return Ok((ends, left));
+                let left = rights.into_iter().filter(|(_, access)| access.is_none());
+                return Ok((ends, left.map(|(channel, _)| channel).collect()));
             }
         }
     }

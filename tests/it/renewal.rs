@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::protocol::{fixture, is_like, is_like_block, raw};
 use crate::support::jwt::{SECRET, claims, token};
-use crate::support::{Person, Shown, TestApp, Way, WsClient, eventually};
+use crate::support::{Application, Person, Shown, TestApp, Way, WsClient, eventually};
 use crate::tokens::app;
 
 const HOUR: i64 = 3_600_000;
@@ -366,4 +366,29 @@ async fn tokens_are_as_they_are_told() {
     is_like_block(&stream.next().await.unwrap(), "event-token-expiring");
     is_like_block(&stream.next().await.unwrap(), "disconnect-token-ended");
     assert_eq!(stream.next().await, None);
+}
+
+#[tokio::test]
+async fn what_the_application_lets_somebody_do_counts_anew_with_a_new_token() {
+    let application = Application::start().await;
+    let kinds = "[kinds.order]\njoin = \"ask\"\npublish = \"members\"";
+    let rules = application.rules(kinds, "cache = \"0s\"");
+    let app = TestApp::start_with(|config| {
+        (config.rules, config.token_secret) = (rules, Some(SECRET.into()));
+    })
+    .await;
+    let ada = app.person("ada").await;
+    application.gives(&ada, "write", "order:7");
+    let person = holder(&app, &ada.id, HOUR, json!({}));
+    let mut ws = person.ws("channel=order:7").await;
+    for (access, may) in [("write", true), ("read", false), ("write", true)] {
+        application.gives(&ada, access, "order:7");
+        let answer = renews(&mut ws, &token(&ada.id, HOUR, &json!({}))).await;
+        assert_eq!((&answer["type"], answer.get("left")), (&json!("ack"), None));
+        for volatile in [true, false] {
+            let note = json!({ "type": "publish", "channel": "order:7", "event": "note", "volatile": volatile });
+            let answer = ws.call(note).await;
+            assert_eq!(answer["type"] == "ack", may, "{access}: {answer}");
+        }
+    }
 }

@@ -126,3 +126,24 @@ async fn who_was_out_for_longer_than_the_retention_gets_nothing_of_that_time() {
     assert_eq!(page.welcome["recovered"], false);
     assert!(page.so_far().await.is_empty());
 }
+
+#[tokio::test]
+async fn that_somebody_lost_a_room_is_forgotten_with_the_room() {
+    let app = TestApp::start_with(|config| config.log_retention = RETENTION).await;
+    let (ada, bob) = (app.person("ada").await, app.person("bob").await);
+    let group = ada.makes_group("writers").await;
+    ada.admits(&bob, &group).await;
+    let room = ada.makes_room("Gone alone", Some(&group)).await;
+    ada.makes_room("Gone with the group", Some(&group)).await;
+    ada.expels(&bob, &group).await;
+    ada.delete(&format!("/rooms/{room}")).await.is(204);
+    ada.delete(&format!("/groups/{group}")).await.is(204);
+    app.tells("global", 5).await;
+    forgets(&app).await;
+    let mut db = app.app.store().read().await.unwrap();
+    let left: Vec<String> = sqlx::query_scalar("select channel from withdrawals")
+        .fetch_all(&mut *db)
+        .await
+        .unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}

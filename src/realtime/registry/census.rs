@@ -16,6 +16,8 @@ use crate::realtime::{Channel, Close, Data, SocketId, UserId};
 
 /// Rooms in one message to administrators; of more than that, the largest.
 const MAX_TOLD: usize = 10_000;
+/// What has been told of a room where not everybody was told the same: no room is of this size.
+const NO_SIZE: usize = usize::MAX;
 /// How long changes gather before a room is told of itself.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// Users whose coming and going is remembered until somebody writes it down.
@@ -116,6 +118,17 @@ impl Registry {
         let mut state = self.state.lock().unwrap();
         std::mem::take(&mut state.census.seen).into_iter().collect()
     }
+
+    /// Gives back what could not be written down. What has been seen since is later, and stays.
+    pub(crate) fn give_back_seen(&self, seen: &[(UserId, OffsetDateTime)]) {
+        let mut state = self.state.lock().unwrap();
+        for (user, at) in seen {
+            if state.census.seen.len() >= MAX_SEEN {
+                break;
+            }
+            state.census.seen.entry(user.clone()).or_insert(*at);
+        }
+    }
 }
 
 impl State {
@@ -131,7 +144,8 @@ impl State {
     }
 
     pub(super) fn count_in(&mut self, channel: &Channel, connection: &Connection) {
-        if matches!(channel.kind(), Kind::Admin) {
+        let is_admin = matches!(channel.kind(), Kind::Admin);
+        if is_admin {
             self.census.listeners += 1;
             let sizes = self.sizes();
             connection.outbox.push(full(&sizes));
@@ -140,6 +154,12 @@ impl State {
             }
         }
         self.count(channel);
+        if is_admin && self.census.listeners > 1 {
+            // Of these it was told another size than the others, so whatever they are next is news to somebody.
+            for channel in &self.census.changed {
+                self.census.told.insert(channel.clone(), NO_SIZE);
+            }
+        }
     }
 
     pub(super) fn count_out(&mut self, channel: &Channel) {

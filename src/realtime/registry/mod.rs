@@ -30,7 +30,7 @@ use versions::Versions;
 
 use super::channel::Channel;
 use super::close::Close;
-use super::connection::{Connection, ConnectionId, SessionKey, SocketId};
+use super::connection::{Connection, ConnectionId, SessionKey, SocketId, Transport};
 use super::cursor::{Cursor, Epoch, Position};
 use super::data::Data;
 use super::outbox::Outbox;
@@ -397,6 +397,10 @@ impl State {
     fn enter(&mut self, channel: &Channel, connection: &Arc<Connection>, meta: Option<Data>) {
         let room = self.rooms.entry(channel.clone()).or_default();
         room.members.insert(connection.id, Arc::clone(connection));
+        if connection.transport != Transport::Poll {
+            // It has not been told how many they are, also where somebody else goes out and the number stays.
+            room.counted = None;
+        }
         self.count_in(channel, connection);
         self.appear(channel, connection, meta);
     }

@@ -61,8 +61,8 @@ impl Move {
 }
 
 impl Registry {
-    /// Lets a connection go on with a new token: it is there with another login from now on, or with none, and out of
-    /// channels that it may no longer be in.
+    /// Lets a connection go on with a new token: it is there with another login from now on, or with none, and with
+    /// what it may do now in each of these channels; out of those where that is nothing.
     ///
     /// # Errors
     /// When rights changed since they were looked up.
@@ -70,7 +70,7 @@ impl Registry {
         &self,
         connection: &Connection,
         session: Option<SessionKey>,
-        leaves: &[Channel],
+        rights: &[(Channel, Option<Access>)],
         access_version: u64,
     ) -> Result<(), Refusal> {
         let mut state = self.state.lock().unwrap();
@@ -80,8 +80,11 @@ impl Registry {
         if let Some(entry) = state.connections.get_mut(&connection.id) {
             entry.session = session;
         }
-        for channel in leaves {
-            state.remove(connection.id, channel);
+        for (channel, access) in rights {
+            match access {
+                Some(access) => state.set_access(connection.id, channel, *access),
+                None => state.remove(connection.id, channel),
+            }
         }
         self.wake_for(&mut state);
         Ok(())

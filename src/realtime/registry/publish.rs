@@ -40,10 +40,13 @@ impl Registry {
         let cursor = event.position.map(|position| self.cursor_at(position));
         // With one channel nobody can be reached twice, and nothing is allocated to find that out.
         let mut reached = (event.channels.len() > 1).then(HashSet::new);
+        let except: HashSet<SocketId> = event.except.iter().copied().collect();
         for channel in event.channels.iter() {
             let mut frame = None;
             state.for_each_member(channel, |connection| {
-                if !takes(connection, event) || !first_time(reached.as_mut(), connection.id) {
+                if !takes(connection, event, &except)
+                    || !first_time(reached.as_mut(), connection.id)
+                {
                     return;
                 }
                 let frame = frame.get_or_insert_with(|| Frame::event(event, channel, cursor));
@@ -54,9 +57,10 @@ impl Registry {
 }
 
 /// Whether an event goes into a connection's outbox now. A connection that is not live finds kept ones in the log.
-fn takes(connection: &Connection, event: &Event) -> bool {
+fn takes(connection: &Connection, event: &Event, except: &HashSet<SocketId>) -> bool {
     (event.position.is_none() || connection.is_live())
-        && !event.leaves_out(connection.user_id(), connection.socket)
+        && !event.is_by(connection.user_id(), connection.socket)
+        && !except.contains(&connection.socket)
 }
 
 fn first_time(reached: Option<&mut HashSet<ConnectionId>>, id: ConnectionId) -> bool {

@@ -394,3 +394,65 @@ fn a_socket_id_is_taken_from_all_who_linger_with_it() {
     assert_eq!(closed(&second), Some(Close::Replaced));
     assert_eq!(closed(&third), None);
 }
+
+/// The sizes of rooms that a connection was told, the last of each.
+fn counted(handle: &Handle) -> std::collections::BTreeMap<String, u64> {
+    let Some(Waiting::Frames(frames)) = handle.connection().outbox.try_take() else {
+        return Default::default();
+    };
+    let values = frames
+        .iter()
+        .map(|frame| serde_json::from_slice::<serde_json::Value>(frame.json()).unwrap())
+        .filter(|value| value["event"] == "connected-clients");
+    let rooms = values.flat_map(|value| value["data"]["rooms"].as_array().unwrap().clone());
+    rooms
+        .map(|room| (room[0].as_str().unwrap().into(), room[1].as_u64().unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_administrator_knows_the_sizes_whenever_it_came() {
+    let registry = registry();
+    let administrator = |id| {
+        let mut arrival = arrival(&registry, id);
+        let admin = (Channel::admin(), Membership::automatic(Access::Write));
+        arrival.channels.push(admin);
+        registry.connect(arrival).unwrap().handle
+    };
+    let first = administrator("root");
+    let later = tokio::time::Instant::now() + 2 * PULSE;
+    registry.pulse(later);
+    counted(&first);
+    // It is told of somebody who is gone again before the others hear of it.
+    let ada = connect(&registry, "ada");
+    join(&registry, &ada, "document:1");
+    let second = administrator("toor");
+    drop(ada);
+    registry.pulse(later);
+    let known = counted(&second);
+    assert_eq!((known["global"], known["document:1"]), (2, 0), "{known:?}");
+    // As when a page is loaded anew: the new connection is there before the old one is gone.
+    let third = administrator("toor");
+    drop(second);
+    registry.pulse(later);
+    let known = counted(&third);
+    assert_eq!((known["global"], known["admin"]), (2, 2), "{known:?}");
+    assert_eq!(known["user:toor"], 1, "{known:?}");
+}
+
+#[test]
+fn who_takes_the_place_of_another_is_told_how_many_are_there() {
+    let registry = registry();
+    let (ada, bob) = (connect(&registry, "ada"), connect(&registry, "bob"));
+    join(&registry, &ada, "document:1");
+    join(&registry, &bob, "document:1");
+    let begin = tokio::time::Instant::now();
+    let seconds = std::time::Duration::from_secs;
+    registry.pulse(begin + seconds(2));
+    assert_eq!(counted(&ada)["document:1"], 2);
+    drop(bob);
+    let bob = connect(&registry, "bob");
+    join(&registry, &bob, "document:1");
+    registry.pulse(begin + seconds(4));
+    assert_eq!(counted(&bob).get("document:1"), Some(&2));
+}

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Story, page};
-use crate::support::Client;
+use crate::support::{Client, Way};
 
 #[tokio::test]
 async fn who_is_put_out_of_the_group_is_out_of_its_room_at_once() {
@@ -102,4 +102,22 @@ async fn who_owns_a_room_of_a_group_does_so_while_in_the_group() {
     story.ada.put(&path, name.clone()).await.is(200);
     story.ada.admits(&story.bob, &story.group).await;
     story.bob.put(&path, name).await.is(200);
+}
+
+#[tokio::test]
+async fn what_was_kept_in_a_rooms_presence_is_not_made_up_for_either() {
+    let story = Story::begin().await;
+    let presence = format!("presence:{}", story.channel);
+    let cursor = story.app.says("global", "before", "1").await;
+    story.ada.expels(&story.bob, &story.group).await;
+    story.app.says(&presence, "note", "1").await;
+    story.ada.admits(&story.bob, &story.group).await;
+    for way in Way::BOTH {
+        let query = format!("channel={presence}&cursor={cursor}");
+        let back = story.bob.listens(way, &query).await;
+        assert_eq!(back.welcome()["recovered"], json!(false), "{way:?}");
+    }
+    // The connection itself has been there all the time.
+    let ack = story.bob.ws("").await.joins_since(&presence, &cursor).await;
+    assert_eq!(ack["recovered"], json!(false), "{ack}");
 }

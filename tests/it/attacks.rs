@@ -4,7 +4,7 @@ use reqwest::Method;
 use roomcast::config::Guests;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Person, Raw, TestApp, Way, WsClient};
+use crate::support::{Answer, Person, Raw, TestApp, Way, WsClient, eventually};
 
 /// A request whose head has arrived, and whose body has not.
 struct Held {
@@ -146,4 +146,27 @@ async fn a_host_that_two_servers_could_read_in_two_ways_is_refused() {
         raw.sends(head).await;
         assert!(raw.head().await.starts_with("HTTP/1.1 400"), "{head}");
     }
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_leaves_no_more_places_behind_than_a_few() {
+    const KEPT: usize = 1_024;
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    // Each poll is gone with its answer, and joins other rooms than the one before.
+    for poll in 0..20 {
+        let rooms: Vec<String> = (0..100)
+            .map(|room| format!("channel=presence:{poll}-{room}"))
+            .collect();
+        ada.polls(&rooms.join("&")).await.is(200);
+    }
+    let registry = app.app.registry();
+    eventually("the polls are gone", async || registry.counts().0 == 0).await;
+    let kept = |poll: usize, room: usize| {
+        let channel = format!("presence:{poll}-{room}").parse().unwrap();
+        registry.members(&channel, "", 1).1
+    };
+    let all = (0..20).flat_map(|poll| (0..100).map(move |room| (poll, room)));
+    let kept: usize = all.map(|(poll, room)| kept(poll, room)).sum();
+    assert_eq!(kept, KEPT);
 }

@@ -11,7 +11,7 @@ use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller};
 use crate::config::Guests;
 use crate::error::Error;
-use crate::log::{ReadError, Stretch, with_its_base};
+use crate::log::{ReadError, Stretch};
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::protocol::Frame;
@@ -125,10 +125,9 @@ struct Reading<'a> {
 impl Reading<'_> {
     async fn after(&self, after: Cursor) -> Result<Response, Error> {
         let user = self.caller.map(|caller| &caller.user.id);
-        let names: Vec<Channel> = with_its_base(self.channel).collect();
         let log = self.app.log();
         // The log may have gone on since: this is a cursor of the client's own, and not from the future.
-        if !log.covers(after, user, &names).await? || after.position > self.end.position {
+        if !log.covers(after, user, [self.channel]).await? || after.position > self.end.position {
             return Ok(self.answer(&[], None, Some(false)));
         }
         let within = after.position..self.end.position;

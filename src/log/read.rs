@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use sqlx::{QueryBuilder, Row};
 
-use super::Log;
 use super::turn::of_owner;
+use super::{Log, with_its_base};
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Membership;
@@ -47,7 +47,8 @@ pub enum ReadError {
 
 impl Log {
     /// Whether everything after a cursor can still be had by a user in these channels: the log reaches back that far,
-    /// it is the same log, and the user's access to none of them was interrupted since.
+    /// it is the same log, and the user's access to none of them was interrupted since. Access to who is in a channel
+    /// is access to the channel.
     ///
     /// # Errors
     /// When the database fails.
@@ -71,8 +72,8 @@ impl Log {
             .push(" and coalesce(ended, position) > ")
             .push_bind(cursor.position.cast_signed());
         query.push(" and channel in ('*'");
-        for channel in channels {
-            query.push(", ").push_bind(channel.as_str().to_owned());
+        for name in channels.into_iter().flat_map(with_its_base) {
+            query.push(", ").push_bind(name.as_str().to_owned());
         }
         query.push(") limit 1");
         Ok(query

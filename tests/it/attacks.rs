@@ -170,3 +170,26 @@ async fn who_comes_and_goes_leaves_no_more_places_behind_than_a_few() {
     let kept: usize = all.map(|(poll, room)| kept(poll, room)).sum();
     assert_eq!(kept, KEPT);
 }
+
+#[tokio::test]
+async fn who_may_not_know_who_was_there_is_not_told_afterwards() {
+    let (app, back_end) = TestApp::start_with_key().await;
+    let (ada, eve) = (app.person("ada").await, app.person("eve").await);
+    let root = ada.makes_root("plans").await;
+    ada.lets(&eve, "read", &root).await;
+    let asked = format!("channel=presence:document:{root}");
+    let cursor = eve.ws(&asked).await.welcome["cursor"].clone();
+    ada.bars(&eve, &root).await;
+    let said = json!({ "channels": [format!("presence:document:{root}")], "event": "secret" });
+    back_end.post("/publish", said).await.is(200);
+    ada.lets(&eve, "read", &root).await;
+    let query = format!("{asked}&cursor={}", cursor.as_str().unwrap());
+    for way in Way::ALL {
+        let back = eve.listens(way, &query).await;
+        assert_eq!(back.welcome()["recovered"], json!(false), "{way:?}");
+    }
+    let mut ws = eve.ws("").await;
+    let join =
+        json!({ "type": "join", "channel": format!("presence:document:{root}"), "cursor": cursor });
+    assert_eq!(ws.call(join).await["recovered"], json!(false));
+}

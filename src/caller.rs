@@ -187,13 +187,15 @@ async fn find(
     Ok(Some(Found::Caller(caller)))
 }
 
-/// What stands behind `Authorization: Bearer`; other schemes are for a proxy in between.
+/// What stands behind `Authorization: Bearer`, were it nothing; other schemes are for a proxy in between.
 fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let credentials = headers.get_all(header::AUTHORIZATION).iter();
     credentials.filter_map(|credentials| {
-        let credentials = credentials.as_bytes();
-        let is_bearer = credentials.get(..7)?.eq_ignore_ascii_case(b"bearer ");
-        is_bearer.then(|| credentials[7..].trim_ascii())
+        let credentials = credentials.as_bytes().trim_ascii();
+        let end = credentials.iter().position(u8::is_ascii_whitespace);
+        let (scheme, shown) = credentials.split_at(end.unwrap_or(credentials.len()));
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer");
+        is_bearer.then(|| shown.trim_ascii())
     })
 }
 

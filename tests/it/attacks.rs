@@ -4,7 +4,7 @@ use reqwest::Method;
 use roomcast::config::Guests;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Person, Raw, TestApp, Way, WsClient};
+use crate::support::{Answer, Person, Raw, TestApp, Way, WsClient, eventually};
 
 /// A request whose head has arrived, and whose body has not.
 struct Held {
@@ -146,4 +146,50 @@ async fn a_host_that_two_servers_could_read_in_two_ways_is_refused() {
         raw.sends(head).await;
         assert!(raw.head().await.starts_with("HTTP/1.1 400"), "{head}");
     }
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_leaves_no_more_places_behind_than_a_few() {
+    const KEPT: usize = 1_024;
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    // Each poll is gone with its answer, and joins other rooms than the one before.
+    for poll in 0..20 {
+        let rooms: Vec<String> = (0..100)
+            .map(|room| format!("channel=presence:{poll}-{room}"))
+            .collect();
+        ada.polls(&rooms.join("&")).await.is(200);
+    }
+    let registry = app.app.registry();
+    eventually("the polls are gone", async || registry.counts().0 == 0).await;
+    let kept = |poll: usize, room: usize| {
+        let channel = format!("presence:{poll}-{room}").parse().unwrap();
+        registry.members(&channel, "", 1).1
+    };
+    let all = (0..20).flat_map(|poll| (0..100).map(move |room| (poll, room)));
+    let kept: usize = all.map(|(poll, room)| kept(poll, room)).sum();
+    assert_eq!(kept, KEPT);
+}
+
+#[tokio::test]
+async fn who_may_not_know_who_was_there_is_not_told_afterwards() {
+    let (app, back_end) = TestApp::start_with_key().await;
+    let (ada, eve) = (app.person("ada").await, app.person("eve").await);
+    let root = ada.makes_root("plans").await;
+    ada.lets(&eve, "read", &root).await;
+    let asked = format!("channel=presence:document:{root}");
+    let cursor = eve.ws(&asked).await.welcome["cursor"].clone();
+    ada.bars(&eve, &root).await;
+    let said = json!({ "channels": [format!("presence:document:{root}")], "event": "secret" });
+    back_end.post("/publish", said).await.is(200);
+    ada.lets(&eve, "read", &root).await;
+    let query = format!("{asked}&cursor={}", cursor.as_str().unwrap());
+    for way in Way::ALL {
+        let back = eve.listens(way, &query).await;
+        assert_eq!(back.welcome()["recovered"], json!(false), "{way:?}");
+    }
+    let mut ws = eve.ws("").await;
+    let join =
+        json!({ "type": "join", "channel": format!("presence:document:{root}"), "cursor": cursor });
+    assert_eq!(ws.call(join).await["recovered"], json!(false));
 }

@@ -436,3 +436,17 @@ async fn no_token_is_ever_logged() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_credential_that_is_empty_or_oddly_written_is_not_passed_over_for_a_cookie() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    for shown in ["Bearer", "bearer ", "Bearer\tx"] {
+        let request = ada.builder(Method::GET, "/api/v1/auth/me");
+        let answer = Person::send(request.header("authorization", shown)).await;
+        answer.is_problem(401, "unauthorized");
+    }
+    let request = ada.builder(Method::GET, "/api/v1/auth/me");
+    let of_a_proxy = request.header("authorization", "Basic eDp5");
+    Person::send(of_a_proxy).await.is(200);
+}

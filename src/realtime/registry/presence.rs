@@ -14,12 +14,18 @@ use crate::realtime::presence::{Change, Members, Presence};
 use crate::realtime::protocol::Frame;
 use crate::realtime::{Channel, Close, Data, Event, EventName, UserId};
 
+/// Places that are kept for one user who dropped out. A connection is gone as fast as it comes, so what it may join is
+/// no bound for these.
+const MAX_KEPT: usize = 1_024;
+
 /// The presence channels with somebody in them.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     pub(super) rooms: HashMap<Channel, Presence>,
     /// Who has dropped out and until when they may come back, in this order: the time given is the same for all.
     pub(super) dropped: VecDeque<(Instant, Channel, UserId)>,
+    /// How many of these are of whom.
+    pub(super) kept: HashMap<UserId, usize>,
     /// Channels with members whose `meta` has changed.
     pub(super) updated: HashSet<Channel>,
     /// Crowds whose number has changed.
@@ -30,6 +36,23 @@ impl Present {
     /// A channel is no more, and nobody is left to hear of it.
     pub(super) fn dissolve(&mut self, channel: &Channel) {
         self.rooms.remove(channel);
+    }
+
+    /// Whether a place may be kept for a user in one channel more.
+    fn may_keep(&self, user: &UserId) -> bool {
+        self.kept.get(user).is_none_or(|kept| *kept < MAX_KEPT)
+    }
+
+    /// The next place that has been kept for long enough.
+    fn pop_dropped(&mut self, now: Instant) -> Option<(Channel, UserId)> {
+        let (_, channel, user) = self.dropped.pop_front_if(|(until, ..)| *until <= now)?;
+        if let Some(kept) = self.kept.get_mut(&user) {
+            *kept -= 1;
+            if *kept == 0 {
+                self.kept.remove(&user);
+            }
+        }
+        Some((channel, user))
     }
 }
 
@@ -109,20 +132,23 @@ impl State {
         connection: &Connection,
         parting: Parting,
     ) {
-        let (Some(user), Some(presence)) =
-            (connection.user_id(), self.present.rooms.get_mut(channel))
-        else {
+        let Some(user) = connection.user_id() else {
+            return;
+        };
+        let may_keep = self.present.may_keep(user);
+        let Some(presence) = self.present.rooms.get_mut(channel) else {
             return;
         };
         let change = match parting {
-            Parting::Left => presence.leave(user),
-            Parting::BrokeOff(until) => {
+            Parting::BrokeOff(until) if may_keep => {
                 if presence.drop_out(user, until) {
                     let dropped = (until, channel.clone(), user.clone());
                     self.present.dropped.push_back(dropped);
+                    *self.present.kept.entry(user.clone()).or_default() += 1;
                 }
                 return;
             }
+            Parting::Left | Parting::BrokeOff(_) => presence.leave(user),
         };
         self.tell(channel, change, None);
     }
@@ -157,11 +183,7 @@ impl State {
 
     /// Who dropped out and has not come back by now is out; what has changed since is told. True, if more is to come.
     pub(super) fn tell_presence(&mut self, now: Instant) -> bool {
-        while let Some((_, channel, user)) = self
-            .present
-            .dropped
-            .pop_front_if(|(until, ..)| *until <= now)
-        {
+        while let Some((channel, user)) = self.present.pop_dropped(now) {
             if let Some(presence) = self.present.rooms.get_mut(&channel) {
                 let change = presence.expire(&user, now);
                 self.tell(&channel, change, None);

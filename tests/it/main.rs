@@ -16,6 +16,7 @@ mod attacks;
 mod chat;
 mod churn;
 mod crash;
+mod documents;
 mod doors;
 mod durability;
 mod embed;

@@ -19,7 +19,7 @@ use crate::realtime::connection::SessionKey;
 use crate::realtime::{Channel, User};
 use crate::session;
 use crate::store::{Db, Store, sessions, users};
-use crate::token::{self, Claims};
+use crate::token::{self, Claims, Invalid};
 
 /// What somebody reads whose login or token was good a moment ago.
 pub(crate) const ENDED: &str = "Your session or token has ended.";
@@ -141,7 +141,8 @@ enum Found {
     BackEnd,
 }
 
-const NO_CREDENTIAL: &str = "That is no credential of this server.";
+const NO_KEY: &str = "That is not the API key of this server, and it takes no tokens: it has no ROOMCAST_TOKEN_SECRET.";
+const NEITHER: &str = "That is neither the API key of this server nor a token; expected the key, or a JWT of three parts, signed with HS256.";
 const NO_TOKENS: &str =
     "This server takes no tokens: it has no ROOMCAST_TOKEN_SECRET. Log in for a session cookie.";
 
@@ -172,16 +173,17 @@ async fn find(
         (None, Some(shown)) => shown.as_bytes(),
         (None, None) => return Ok(by_session(store, session).await?.map(Found::Caller)),
     };
+    // It may have been meant for the key.
+    let keyed = config.api_key.is_some() && in_query.is_empty();
     let Some(secret) = &config.token_secret else {
-        let keyed = config.api_key.is_some() && in_query.is_empty();
-        return Err(Error::Unauthorized(if keyed {
-            NO_CREDENTIAL
-        } else {
-            NO_TOKENS
-        }));
+        return Err(Error::Unauthorized(if keyed { NO_KEY } else { NO_TOKENS }));
     };
-    let claims = token::verify(secret, token, OffsetDateTime::now_utc())
-        .map_err(|invalid| Error::Unauthorized(invalid.detail()))?;
+    let claims = token::verify(secret, token, OffsetDateTime::now_utc()).map_err(|invalid| {
+        Error::Unauthorized(match invalid {
+            Invalid::Form if keyed => NEITHER,
+            _ => invalid.detail(),
+        })
+    })?;
     let caller = Caller::of_token(&mut *store.read().await?, Arc::new(claims)).await?;
     let caller = caller.ok_or(Error::Unauthorized(ENDED))?;
     Ok(Some(Found::Caller(caller)))

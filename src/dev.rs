@@ -172,7 +172,7 @@ impl Demo {
                 ),
             ),
             (
-                "Say something there, as a back end with the API key does",
+                "Publish to who listens to the document, as a back end with the API key does",
                 format!(
                     "curl -s http://{address}/api/v1/publish -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' -d '{{\"channels\":[\"document:{root}\"],\"event\":\"note\",\"data\":\"Look here.\"}}'"
                 ),

@@ -62,6 +62,8 @@ pub enum Error {
         /// Seconds.
         retry_after: u64,
     },
+    /// Not a handshake of WebSocket's: 426.
+    UpgradeRequired(&'static str),
     /// Our fault: 500. Logged, never shown.
     Internal(anyhow::Error),
 }
@@ -142,6 +144,11 @@ impl Error {
             Self::Unavailable { detail, .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
+                (*detail).into(),
+            ),
+            Self::UpgradeRequired(detail) => (
+                StatusCode::UPGRADE_REQUIRED,
+                "invalid-upgrade",
                 (*detail).into(),
             ),
             Self::Internal(_) => (

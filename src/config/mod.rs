@@ -64,7 +64,7 @@ pub enum Verb {
         /// Tell only whoever is there now; it is not kept.
         #[arg(long)]
         volatile: bool,
-        /// Tell it later, for example 5s
+        /// Tell it later, for example 5s; at most 720h
         #[arg(long, value_parser = value::duration, value_name = "DURATION")]
         delay: Option<Duration>,
         /// The server; where the settings say that it is, if nothing is said.
@@ -178,7 +178,7 @@ pub struct Config {
     /// Further origins whose pages may use this server, separated by commas.
     #[arg(long, global = true, value_parser = value::origin, value_delimiter = ',', value_name = "ORIGINS")]
     pub allowed_origins: Vec<Origin>,
-    /// The key that back ends publish with; at least 32 bytes. Without one nobody publishes from outside.
+    /// The key that back ends publish and listen with; at least 32 bytes. Without one nobody does.
     #[arg(long, global = true, value_parser = value::secret, value_name = "KEY")]
     pub api_key: Option<Secret>,
     /// The secret that client tokens are signed with; at least 32 bytes. None: no tokens.

@@ -11,6 +11,7 @@ use super::extract::{Paging, Params, Path};
 use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
+use crate::realtime::connection::Transport;
 use crate::realtime::protocol::server::timestamp;
 use crate::realtime::registry::{RoomSize, Sighting};
 use crate::realtime::{Channel, SocketId, User};
@@ -147,6 +148,17 @@ pub(super) async fn connections(
         },
         _ => return Err(unsorted("-since, since, name and -waiting")),
     };
+    let ways = [Transport::WebSocket, Transport::Sse, Transport::Poll].map(Transport::word);
+    if query
+        .transport
+        .as_deref()
+        .is_some_and(|way| !ways.contains(&way))
+    {
+        return Err(Error::invalid(
+            "invalid-query",
+            format!("\"transport\" is one of {}.", ways.join(", ")),
+        ));
+    }
     let channel = match query.channel {
         Some(channel) => Some(channel.parse::<Channel>().map_err(|error| {
             Error::invalid("invalid-channel", format!("The channel is {error}."))

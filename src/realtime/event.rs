@@ -55,7 +55,7 @@ pub enum InvalidEventName {
     )]
     Grammar,
     /// One of the protocol's own words.
-    #[error("an event name that is reserved for the server")]
+    #[error("reserved for the server; expected another name, for example changed-order")]
     Reserved,
 }
 

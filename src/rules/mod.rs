@@ -59,7 +59,7 @@ pub struct Rule {
     pub events: Events,
     /// The largest data of an event that a client publishes, in bytes; no more than a message may have in any case.
     pub max_message_bytes: Option<usize>,
-    /// Whether those who may join may read what was said before.
+    /// Whether those who may join may page through what was said before. Who resumes hears of it in any case.
     pub history: bool,
 }
 

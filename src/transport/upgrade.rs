@@ -65,12 +65,11 @@ fn handshake(request: &Request) -> Result<HeaderValue, Box<Response>> {
     let headers = request.headers();
     let wrong =
         |detail: &'static str| Box::new(Error::invalid("invalid-upgrade", detail).into_response());
+    let required = |detail| Error::UpgradeRequired(detail).into_response();
     if request.version() != Version::HTTP_11 || !has_token(headers, &header::UPGRADE, "websocket") {
-        let response = wrong("This is a WebSocket: expected HTTP/1.1 with Upgrade: websocket.");
-        return Err(Box::new(status(
-            with_header(*response, header::UPGRADE, "websocket"),
-            StatusCode::UPGRADE_REQUIRED,
-        )));
+        let response = required("This is a WebSocket: expected HTTP/1.1 with Upgrade: websocket.");
+        let response = with_header(response, header::UPGRADE, "websocket");
+        return Err(Box::new(response));
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(wrong(
@@ -78,11 +77,9 @@ fn handshake(request: &Request) -> Result<HeaderValue, Box<Response>> {
         ));
     }
     if only(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let response = wrong("Expected Sec-WebSocket-Version: 13.");
-        return Err(Box::new(status(
-            with_header(*response, header::SEC_WEBSOCKET_VERSION, "13"),
-            StatusCode::UPGRADE_REQUIRED,
-        )));
+        let response = required("Expected Sec-WebSocket-Version: 13.");
+        let response = with_header(response, header::SEC_WEBSOCKET_VERSION, "13");
+        return Err(Box::new(response));
     }
     if !request.body().is_end_stream() {
         return Err(wrong("An upgrade has no body."));
@@ -117,10 +114,5 @@ fn with_header(mut response: Response, name: header::HeaderName, value: &'static
     response
         .headers_mut()
         .insert(name, HeaderValue::from_static(value));
-    response
-}
-
-fn status(mut response: Response, status: StatusCode) -> Response {
-    *response.status_mut() = status;
     response
 }

@@ -183,6 +183,11 @@ async fn connections_are_found_and_ended() {
         );
         assert!(item["since"].is_string() && item["waitingBytes"].is_number());
     }
+    for query in ["transport=ws", "sort=age"] {
+        root.get(&format!("/admin/connections?{query}"))
+            .await
+            .is_problem(400, "invalid-query");
+    }
     for (query, total) in [
         ("", 3),
         ("channel=presence:lobby", 2),

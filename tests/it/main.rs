@@ -17,6 +17,7 @@ mod chat;
 mod churn;
 mod cors;
 mod crash;
+mod documents;
 mod doors;
 mod durability;
 mod embed;

@@ -116,6 +116,9 @@ async fn a_handshake_that_is_none_is_refused() {
         app.app.registry().counts() == (0, 0)
     })
     .await;
+    let plain = reqwest::get(format!("http://{}/ws", app.address)).await;
+    let problem: serde_json::Value = plain.unwrap().json().await.unwrap();
+    assert_eq!(problem["status"], 426, "it says the status that it has");
 }
 
 #[tokio::test]

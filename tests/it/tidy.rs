@@ -365,11 +365,12 @@ fn documents_point_at_files_that_exist() {
         "SECURITY.md",
         "CHANGELOG.md",
     ];
-    for document in
-        documents
-            .into_iter()
-            .chain(["docs/protocol.md", "docs/durability.md", "docs/channels.md"])
-    {
+    for document in documents.into_iter().chain([
+        "docs/protocol.md",
+        "docs/http.md",
+        "docs/durability.md",
+        "docs/channels.md",
+    ]) {
         let text = read(document);
         let folder = Path::new(ROOT)
             .join(document)

@@ -41,7 +41,7 @@ pub struct Arrival {
     pub address: Option<IpAddr>,
     /// The channels it may have, and how.
     pub channels: Vec<(Channel, Membership)>,
-    /// [`access_version`](crate::realtime::Registry::access_version) from before the channels were looked up.
+    /// [`Registry::access_version`](super::Registry::access_version) from before the channels were looked up.
     pub access_version: u64,
     /// Where it resumes from, if it can.
     pub resume: Option<Position>,

@@ -57,15 +57,16 @@ impl Roomcast {
                 header::CACHE_CONTROL,
                 no_store,
             ));
+        let streams = self.identifying(streams());
+        let streams = streams.layer(map_response(sse::refuse_softly));
         Router::new()
+            .merge(api)
+            .merge(streams)
+            // A WebSocket needs none of it: its page reads what comes whatever its origin, so that is checked.
+            .layer(origin::cors(self.shared_config()))
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
-            .merge(api)
             .merge(self.identifying(sockets()))
-            .merge(
-                self.identifying(streams())
-                    .layer(map_response(sse::refuse_softly)),
-            )
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed)
             .layer(SetResponseHeaderLayer::if_not_present(
@@ -78,7 +79,6 @@ impl Roomcast {
                 HeaderValue::from_static("no-referrer"),
             ))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(origin::cors(self.shared_config()))
             .with_state(self.clone())
     }
 

@@ -160,20 +160,20 @@ async fn rooms_are_filtered_sorted_and_paged() {
 #[tokio::test]
 async fn connections_are_found_and_ended() {
     let app = TestApp::start().await;
-    let (ada, bob) = (app.person("ada").await, app.person("bob").await);
+    let (zoe, tom) = (app.person("zoe").await, app.person("tom").await);
     let root = app.administrator("root").await;
     let mut by_way = BTreeMap::new();
     for (name, way) in [("websocket", Way::WebSocket), ("sse", Way::Sse)] {
-        by_way.insert(name, ada.listens(way, "channel=presence:lobby").await);
+        by_way.insert(name, zoe.listens(way, "channel=presence:lobby").await);
     }
-    let _other = bob.ws("").await;
+    let _other = tom.ws("").await;
     for (name, client) in &by_way {
-        let path = format!("/admin/connections?user={}&transport={name}", ada.id);
+        let path = format!("/admin/connections?user={}&transport={name}", zoe.id);
         let found = root.get(&path).await.is(200).json;
         assert_eq!(found["total"], 1);
         let item = &found["items"][0];
         assert_eq!(item["socket"], client.id());
-        assert_eq!(item["user"]["name"], "ada");
+        assert_eq!(item["user"]["name"], "zoe");
         assert_eq!(item["address"], "127.0.0.1");
         assert!(
             item["channels"]
@@ -192,8 +192,8 @@ async fn connections_are_found_and_ended() {
         ("", 3),
         ("channel=presence:lobby", 2),
         ("channel=presence:nowhere", 0),
-        ("search=AD", 2),
-        ("search=bob", 1),
+        ("search=ZO", 2),
+        ("search=tom", 1),
         ("search=127.0.0", 3),
         ("sort=name", 3),
         ("sort=-waiting", 3),
@@ -212,7 +212,7 @@ async fn connections_are_found_and_ended() {
     let stays = by_way["sse"].id().to_owned();
     for (name, mut client) in by_way {
         let path = format!("/admin/connections/{}", client.id());
-        ada.delete(&path).await.is_problem(403, "forbidden");
+        zoe.delete(&path).await.is_problem(403, "forbidden");
         root.delete(&path).await.is(204);
         let (disconnect, code) = client.end().await;
         assert_eq!(disconnect["code"], "removed", "{name}");

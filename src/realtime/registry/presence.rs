@@ -14,6 +14,10 @@ use crate::realtime::presence::{Change, Members, Presence};
 use crate::realtime::protocol::Frame;
 use crate::realtime::{Channel, Close, Data, Event, EventName, UserId};
 
+/// How often somebody may have dropped out and be waited for, in all channels together. No limit of connections counts
+/// who is not there any more.
+pub(super) const MAX_AWAY: usize = 200_000;
+
 /// The presence channels with somebody in them.
 #[derive(Debug, Default)]
 pub(super) struct Present {
@@ -115,14 +119,14 @@ impl State {
             return;
         };
         let change = match parting {
-            Parting::Left => presence.leave(user),
-            Parting::BrokeOff(until) => {
+            Parting::BrokeOff(until) if self.present.dropped.len() < MAX_AWAY => {
                 if presence.drop_out(user, until) {
                     let dropped = (until, channel.clone(), user.clone());
                     self.present.dropped.push_back(dropped);
                 }
                 return;
             }
+            Parting::Left | Parting::BrokeOff(_) => presence.leave(user),
         };
         self.tell(channel, change, None);
     }

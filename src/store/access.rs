@@ -88,7 +88,7 @@ pub(crate) async fn withdrawing_membership(
     group_id: &str,
     user: Option<&UserId>,
 ) -> sqlx::Result<()> {
-    for statement in [
+    let statements = [
         "insert into withdrawals (position, user_id, channel)
          select $1, user_id, 'group:' || group_id from memberships
          where group_id = $2 and ($3 is null or user_id = $3) on conflict do nothing",
@@ -96,11 +96,13 @@ pub(crate) async fn withdrawing_membership(
          select $1, m.user_id, 'document:' || p.root_id
          from memberships m join group_permissions p on p.group_id = m.group_id
          where m.group_id = $2 and ($3 is null or m.user_id = $3) on conflict do nothing",
+        // Rooms go with their group: nobody comes back into one, and a row for everybody in each would be too many.
         "insert into withdrawals (position, user_id, channel)
          select $1, m.user_id, 'chat:' || r.id
          from memberships m join rooms r on r.group_id = m.group_id
-         where m.group_id = $2 and ($3 is null or m.user_id = $3) on conflict do nothing",
-    ] {
+         where m.group_id = $2 and m.user_id = $3 on conflict do nothing",
+    ];
+    for statement in statements {
         sqlx::query(statement)
             .bind(at.cast_signed())
             .bind(group_id)

@@ -148,7 +148,10 @@ impl State {
         if is_admin {
             self.census.listeners += 1;
             let sizes = self.sizes();
-            connection.outbox.push(full(&sizes));
+            // A poll is not told sizes, and one comes every few seconds.
+            if connection.transport != Transport::Poll {
+                connection.outbox.push(full(&sizes));
+            }
             if self.census.listeners == 1 {
                 self.census.told = sizes.into_iter().collect();
             }
@@ -283,9 +286,15 @@ impl<T: serde::Serialize> Counts<T> {
 
 /// All rooms with their sizes, for an administrator who has come in.
 fn full(sizes: &[(Channel, usize)]) -> crate::realtime::protocol::Frame {
+    type Size = (Channel, usize);
+    let order = |(a, n): &&Size, (b, m): &&Size| m.cmp(n).then_with(|| a.cmp(b));
     let mut rooms: Vec<_> = sizes.iter().collect();
-    rooms.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
-    rooms.truncate(MAX_TOLD);
+    if rooms.len() > MAX_TOLD {
+        // Only those that are told have to be in order: everybody else waits meanwhile.
+        rooms.select_nth_unstable_by(MAX_TOLD, order);
+        rooms.truncate(MAX_TOLD);
+    }
+    rooms.sort_unstable_by(order);
     let counts = Counts {
         kind: "full",
         rooms,

@@ -17,6 +17,8 @@ use crate::realtime::{Channel, Close, Data, Event, EventName, UserId};
 /// Places that are kept for one user who dropped out. A connection is gone as fast as it comes, so what it may join is
 /// no bound for these.
 const MAX_KEPT: usize = 1_024;
+/// As much for all of them together: no limit of connections counts who is not there any more.
+pub(super) const MAX_AWAY: usize = 200_000;
 
 /// The presence channels with somebody in them.
 #[derive(Debug, Default)]
@@ -40,7 +42,8 @@ impl Present {
 
     /// Whether a place may be kept for a user in one channel more.
     fn may_keep(&self, user: &UserId) -> bool {
-        self.kept.get(user).is_none_or(|kept| *kept < MAX_KEPT)
+        let room = self.dropped.len() < MAX_AWAY;
+        room && self.kept.get(user).is_none_or(|kept| *kept < MAX_KEPT)
     }
 
     /// The next place that has been kept for long enough.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::presence::MAX_AWAY;
 use super::*;
 use crate::realtime::connection::Transport;
 use crate::realtime::outbox::Waiting;
@@ -63,6 +64,10 @@ impl Observer {
 }
 
 fn comes(registry: &Arc<Registry>, user: usize) -> Connected {
+    comes_into(registry, user, &[ROOM])
+}
+
+fn comes_into(registry: &Arc<Registry>, user: usize, rooms: &[&str]) -> Connected {
     let id = UserId::parse(&format!("u{user}")).unwrap();
     let own = Channel::user(&id);
     let access_version = registry.access_version(Some(&id));
@@ -71,16 +76,19 @@ fn comes(registry: &Arc<Registry>, user: usize) -> Connected {
         id,
         admin: false,
     };
+    let mut channels = vec![(own, Membership::automatic(Access::Read))];
+    channels.extend(
+        rooms
+            .iter()
+            .map(|room| (room.parse().unwrap(), Membership::asked(Access::Read))),
+    );
     let arrival = Arrival {
         user: Some(user),
         session: None,
         socket: None,
         transport: Transport::Sse,
         address: None,
-        channels: vec![
-            (own, Membership::automatic(Access::Read)),
-            (ROOM.parse().unwrap(), Membership::asked(Access::Read)),
-        ],
+        channels,
         access_version,
         resume: None,
     };
@@ -195,4 +203,23 @@ fn a_crowd_costs_each_member_little() {
     others.clear();
     registry.pulse(begin + Duration::from_secs(7_200));
     assert_eq!(frames().len(), 10);
+}
+
+#[test]
+fn who_comes_and_breaks_off_without_end_is_not_waited_for_everywhere() {
+    let registry = registry();
+    let before = comes(&registry, 0);
+    for n in 0..MAX_AWAY / 8 + 10 {
+        let names: Vec<_> = (0..8).map(|room| format!("presence:{n}.{room}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        drop(comes_into(&registry, 1, &names));
+    }
+    let state = registry.state.lock().unwrap();
+    assert_eq!(state.present.dropped.len(), MAX_AWAY);
+    assert_eq!(state.present.rooms.len(), MAX_AWAY + 1);
+    drop(state);
+    drop(before);
+    registry.pulse(Instant::now() + Duration::from_secs(3_600));
+    let state = registry.state.lock().unwrap();
+    assert!(state.present.rooms.is_empty() && state.present.dropped.is_empty());
 }

@@ -121,3 +121,29 @@ async fn what_was_kept_in_a_rooms_presence_is_not_made_up_for_either() {
     let ack = story.bob.ws("").await.joins_since(&presence, &cursor).await;
     assert_eq!(ack["recovered"], json!(false), "{ack}");
 }
+
+#[tokio::test]
+async fn a_group_of_a_thousand_goes_with_a_thousand_rooms() {
+    let story = Story::begin().await;
+    let mut turn = story.app.app.log().begin().await.unwrap();
+    for statement in [
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000)
+         insert into users select 'u' || i, 'u' || i, 'u' || i, '', false, 0 from n",
+        "insert into memberships select $1, id, false from users where id like 'u%' and password_hash = ''",
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 999)
+         insert into rooms select 'r' || i, 'r' || i, $1, '', 0 from n",
+    ] {
+        let query = sqlx::query(statement);
+        let query = if statement.contains("$1") {
+            query.bind(&story.group)
+        } else {
+            query
+        };
+        query.execute(turn.db()).await.unwrap();
+    }
+    turn.commit(Vec::new()).await.unwrap();
+    let path = format!("/groups/{}", story.group);
+    story.ada.delete(&path).await.is(204);
+    let listed = story.ada.get("/rooms").await.is(200).json;
+    assert_eq!(listed["items"], json!([]));
+}

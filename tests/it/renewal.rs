@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::protocol::{fixture, is_like, is_like_block, raw};
 use crate::support::jwt::{SECRET, claims, token};
-use crate::support::{Person, Shown, TestApp, Way, WsClient, eventually};
+use crate::support::{Application, Person, Reply, Shown, TestApp, Way, WsClient, eventually};
 use crate::tokens::app;
 
 const HOUR: i64 = 3_600_000;
@@ -366,4 +366,29 @@ async fn tokens_are_as_they_are_told() {
     is_like_block(&stream.next().await.unwrap(), "event-token-expiring");
     is_like_block(&stream.next().await.unwrap(), "disconnect-token-ended");
     assert_eq!(stream.next().await, None);
+}
+
+#[tokio::test]
+async fn the_application_is_not_asked_again_about_what_no_token_granted() {
+    let application = Application::start().await;
+    let rules = application.rules("[kinds.order]\njoin = \"ask\"", "cache = \"0s\"");
+    let app = TestApp::start_with(|config| {
+        config.token_secret = Some(SECRET.into());
+        config.rules = rules;
+    })
+    .await;
+    let mut ada = holder(&app, "app~7", HOUR, json!({ "channels": ["order:8"] }));
+    ada.id = "app~7".into();
+    application.gives(&ada, "read", "order:7");
+    let mut ws = ada.ws("channel=order:7&channel=order:8").await;
+    application.says(&ada, "order:7", Reply::Status(500));
+    let next = token("app~7", HOUR, &json!({}));
+    let answer = renews(&mut ws, &next).await;
+    assert_eq!(
+        (&answer["type"], &answer["left"]),
+        (&json!("ack"), &json!(["order:8"])),
+        "{answer}"
+    );
+    app.says("order:7", "note", "1").await;
+    assert_eq!(ws.next_event().await["event"], "note");
 }

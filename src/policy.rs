@@ -56,7 +56,7 @@ pub(crate) async fn access(
 }
 
 /// Whether a channel, or the one that it is the presence of, was granted by name. Nobody is granted another's socket.
-fn is_granted(grants: &[Channel], channel: &Channel) -> bool {
+pub(crate) fn is_granted(grants: &[Channel], channel: &Channel) -> bool {
     // There is nobody in a presence channel whose presence there were.
     let is_presence = |grant: &Channel| matches!(grant.kind(), Kind::Presence(_));
     let names =

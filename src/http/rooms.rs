@@ -23,6 +23,8 @@ use crate::store::{Db, Page, access, groups, new_id};
 
 /// Rooms of one group: they all go with it in one change, which has to be of a size that can be kept.
 const MAX_ROOMS_OF_GROUP: i64 = 1_000;
+/// Open rooms of one owner who is no administrator: everybody hears of each, and has it in the list.
+const MAX_OPEN_ROOMS_OF_USER: i64 = 100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -97,6 +99,12 @@ pub(super) async fn create(
                 "The group has as many rooms as it may; delete one first.".into(),
             ));
         }
+    } else if !caller.user.admin
+        && rooms::count_open_of(tx.db(), &caller.user.id).await? >= MAX_OPEN_ROOMS_OF_USER
+    {
+        return Err(Error::Conflict(
+            "You own as many open rooms as you may; delete one first.".into(),
+        ));
     }
     let room = ChatRoom {
         id: new_id(),

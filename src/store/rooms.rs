@@ -105,6 +105,14 @@ pub(crate) async fn count_of_group(db: &mut Db, group_id: &str) -> sqlx::Result<
         .await
 }
 
+/// How many open rooms somebody owns.
+pub(crate) async fn count_open_of(db: &mut Db, owner: &UserId) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select count(*) from rooms where owner_id = $1 and group_id is null")
+        .bind(owner.as_str())
+        .fetch_one(db)
+        .await
+}
+
 /// Stores a changed name.
 pub(crate) async fn rename(db: &mut Db, id: &str, name: &str) -> sqlx::Result<()> {
     sqlx::query("update rooms set name = $2 where id = $1")

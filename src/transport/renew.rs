@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::term::Standing;
 use crate::app::Roomcast;
 use crate::caller::{Caller, ENDED};
+use crate::policy;
 use crate::realtime::protocol::client::Token;
 use crate::realtime::protocol::server::timestamp;
 use crate::realtime::protocol::{CommandId, ErrorCode, Frame};
@@ -68,9 +69,13 @@ async fn take_up(
             .map_err(|error| unavailable(&error))?
             .ok_or((ErrorCode::Unauthorized, ENDED))?;
         drop(db);
+        let held = standing.borrow().clone();
+        let grants = held.map(|held| Arc::clone(&held.grants));
+        let grants = grants.unwrap_or_default();
         let mut rights = Vec::new();
         for (channel, membership) in app.registry().channels(connection) {
-            if membership.automatic {
+            // What the old token did not grant does not hang on it: the application, above all, is not asked again.
+            if membership.automatic || !policy::is_granted(&grants, &channel) {
                 continue;
             }
             let access = app.admits(Some(&caller), &channel).await;

@@ -193,3 +193,23 @@ async fn who_may_not_know_who_was_there_is_not_told_afterwards() {
         json!({ "type": "join", "channel": format!("presence:document:{root}"), "cursor": cursor });
     assert_eq!(ws.call(join).await["recovered"], json!(false));
 }
+
+#[tokio::test]
+async fn nobody_fills_the_list_of_rooms_that_everybody_sees() {
+    let app = TestApp::start().await;
+    let (eve, ada) = (app.person("eve").await, app.person("ada").await);
+    for _ in 0..100 {
+        eve.makes_room("spam", None).await;
+    }
+    let one_more = || eve.post("/rooms", json!({ "name": "spam" }));
+    one_more().await.is_problem(409, "conflict");
+    ada.makes_room("Lobby", None).await;
+    let group = eve.makes_group("friends").await;
+    let own = eve.makes_room("ours", Some(&group)).await;
+    eve.delete(&format!("/rooms/{own}")).await.is(204);
+    one_more().await.is_problem(409, "conflict");
+    let rooms = eve.get("/rooms?limit=1").await.json;
+    let room = rooms["items"][0]["id"].as_str().unwrap();
+    eve.delete(&format!("/rooms/{room}")).await.is(204);
+    one_more().await.is(201);
+}

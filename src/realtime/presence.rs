@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::ops::Bound;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -14,6 +15,8 @@ use super::user::{User, UserId};
 
 /// Members up to which each one's coming and going is told, and everybody is listed.
 pub(super) const MAX_LISTED: usize = 2_000;
+/// Bytes of a list up to which that holds: it is made under the registry's lock, and waits in an outbox.
+const MAX_LIST_BYTES: usize = 768 * 1024;
 /// Members at which a room that was over [`MAX_LISTED`] is told of one by one again.
 const CALM: usize = 1_000;
 /// Members in the list of a room that is over [`MAX_LISTED`].
@@ -29,8 +32,12 @@ pub(super) struct Presence {
     next: u64,
     /// Whose `meta` has changed since the others were told.
     changed: HashMap<UserId, Untold>,
-    /// Over [`MAX_LISTED`]: only the number is told.
+    /// What a list of all of them takes.
+    bytes: usize,
+    /// Over [`MAX_LISTED`] or [`MAX_LIST_BYTES`]: only the number is told.
     crowded: bool,
+    /// Changes of `meta` are told again from then on.
+    rests_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -109,7 +116,8 @@ impl Presence {
         self.order.insert(self.next, user.id.clone());
         self.next += 1;
         self.members.insert(user.id.clone(), member);
-        self.crowded |= self.members.len() > MAX_LISTED;
+        self.bytes += json.as_str().len() + 1;
+        self.crowd();
         Change::Joined(json)
     }
 
@@ -122,7 +130,10 @@ impl Presence {
         if json == member.json {
             return Change::None;
         }
+        self.bytes += json.as_str().len();
         let before = std::mem::replace(&mut member.json, json);
+        self.bytes -= before.as_str().len();
+        self.crowd();
         if self.crowded {
             // Nobody will be told, so there is nothing that lists have to wait for.
             return Change::Updated;
@@ -177,6 +188,7 @@ impl Presence {
             return Change::None;
         };
         self.order.remove(&member.number);
+        self.bytes -= member.json.as_str().len() + 1;
         Change::Left(member.json)
     }
 
@@ -204,9 +216,26 @@ impl Presence {
         self.crowded
     }
 
+    fn crowd(&mut self) {
+        self.crowded |= self.members.len() > MAX_LISTED || self.bytes > MAX_LIST_BYTES;
+    }
+
+    /// Whether it is too soon to tell changes of `meta`, because telling the last ones was so much.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
+    }
+
+    /// Notes that changes were told in so many messages: in a room where many change at once, they are told as often as
+    /// makes a million messages a second.
+    pub(super) fn told(&mut self, messages: usize, now: Instant) {
+        let rest = Duration::from_micros(u64::try_from(messages).unwrap_or(u64::MAX));
+        self.rests_until = Some(now + rest);
+    }
+
     /// Ends the crowd where few enough are left; true if it just ended.
     pub(super) fn calm_down(&mut self) -> bool {
-        let calm = self.crowded && self.members.len() <= CALM;
+        let few = self.members.len() <= CALM && self.bytes <= MAX_LIST_BYTES / 2;
+        let calm = self.crowded && few;
         self.crowded &= !calm;
         calm
     }
@@ -375,6 +404,38 @@ mod tests {
         presence.update(&ada.id, meta("2"), TAB);
         presence.update(&ada.id, meta("1"), TAB);
         assert!(presence.take_changed().is_empty());
+    }
+
+    #[test]
+    fn much_that_is_said_of_few_is_a_crowd_too() {
+        let (mut presence, now) = (Presence::default(), OffsetDateTime::UNIX_EPOCH);
+        let much = meta(&format!("\"{}\"", "x".repeat(2_000)));
+        let users: Vec<User> = (0..500).map(|n| user(&format!("u{n}"))).collect();
+        for user in &users {
+            presence.enter(user, much.clone(), TAB, now);
+        }
+        assert!(presence.is_crowded());
+        assert!(presence.members(OTHER).list.as_str().len() < MAX_LIST_BYTES);
+        for user in &users {
+            presence.update(&user.id, meta("1"), TAB);
+        }
+        assert!(presence.calm_down());
+        let list = presence.members(OTHER).list;
+        assert_eq!(list.as_str().matches("\"meta\":1,").count(), 500);
+        for user in &users {
+            presence.remove(&user.id);
+        }
+        assert_eq!(presence.bytes, 0);
+    }
+
+    #[test]
+    fn where_much_changes_at_once_it_is_told_less_often() {
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        presence.told(40, now);
+        assert!(!presence.rests(now + Duration::from_millis(100)));
+        presence.told(2_000 * 2_000, now);
+        assert!(presence.rests(now + Duration::from_secs(3)));
+        assert!(!presence.rests(now + Duration::from_secs(4)));
     }
 
     #[test]

@@ -102,6 +102,7 @@ pub(crate) async fn poll(
 fn refusal(close: Close, id: ConnectionId) -> Option<Error> {
     match close {
         Close::SessionEnded => Some(Error::Unauthorized(close.message())),
+        Close::Removed => Some(Error::forbidden(close.message())),
         Close::Shutdown | Close::Internal => Some(Error::Unavailable {
             detail: close.message(),
             retry_after: id.retry().div_ceil(1_000),

@@ -192,14 +192,26 @@ impl State {
                 self.tell(&channel, change, None);
             }
         }
+        let mut later = HashSet::new();
         for channel in std::mem::take(&mut self.present.updated) {
             let Some(presence) = self.present.rooms.get_mut(&channel) else {
                 continue;
             };
-            for (by, data) in presence.take_changed() {
+            if presence.rests(now) {
+                later.insert(channel);
+                continue;
+            }
+            let changed = presence.take_changed();
+            let listeners = self
+                .rooms
+                .get(&channel)
+                .map_or(0, |room| room.members.len());
+            presence.told(changed.len().saturating_mul(listeners), now);
+            for (by, data) in changed {
                 self.say(&channel, "user-updated", data, Some(by));
             }
         }
+        self.present.updated = later;
         self.has_presence_to_tell()
     }
 
@@ -249,7 +261,10 @@ impl State {
             }
             Change::Joined(data) => self.say(channel, "user-joined", data, but),
             Change::Left(data) => self.say(channel, "user-left", data, None),
-            Change::Updated if crowded => {}
+            // It may have become a crowd by that, or end to be one.
+            Change::Updated if crowded => {
+                self.present.crowds.insert(channel.clone());
+            }
             Change::Updated => {
                 self.present.updated.insert(channel.clone());
             }

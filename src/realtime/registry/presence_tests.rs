@@ -212,7 +212,7 @@ fn who_comes_and_breaks_off_without_end_is_not_waited_for_everywhere() {
     for n in 0..MAX_AWAY / 8 + 10 {
         let names: Vec<_> = (0..8).map(|room| format!("presence:{n}.{room}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        drop(comes_into(&registry, 1, &names));
+        drop(comes_into(&registry, n + 1, &names));
     }
     let state = registry.state.lock().unwrap();
     assert_eq!(state.present.dropped.len(), MAX_AWAY);
@@ -222,4 +222,5 @@ fn who_comes_and_breaks_off_without_end_is_not_waited_for_everywhere() {
     registry.pulse(Instant::now() + Duration::from_secs(3_600));
     let state = registry.state.lock().unwrap();
     assert!(state.present.rooms.is_empty() && state.present.dropped.is_empty());
+    assert!(state.present.kept.is_empty());
 }

@@ -7,30 +7,23 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::feed::Feed;
+use super::join::{Door, join};
 use super::renew::renew;
 use crate::app::Roomcast;
 use crate::caller::Caller;
-use crate::error::Error;
-use crate::log::{CommitError, ReadError};
+use crate::log::CommitError;
 use crate::policy;
 use crate::realtime::channel::Kind;
 use crate::realtime::protocol::{ClientFrame, Command, CommandId, ErrorCode, Frame};
-use crate::realtime::registry::{Access, Membership, Refusal};
-use crate::realtime::{Channel, Connection, Cursor, Data, Event, EventName, Members, Origin};
+use crate::realtime::registry::Access;
+use crate::realtime::{Channel, Connection, Data, Event, EventName, Members, Origin};
 use crate::rules::Unfit;
-
-/// Events in the answer to a join, at most.
-const MAX_ACK_EVENTS: usize = 1_000;
-/// Bytes of events in the answer to a join, at most.
-const MAX_ACK_BYTES: usize = 1024 * 1024;
-/// How often rights may change under a join before it is refused.
-const ATTEMPTS: usize = 20;
 
 /// What is still being done.
 pub(super) type Pending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why a command was not carried out.
-type Failure = (ErrorCode, String);
+pub(super) type Failure = (ErrorCode, String);
 
 /// Carries a command out, at once or, where it needs the database, as what is returned. Every command is answered
 /// through the connection's outbox.
@@ -104,16 +97,18 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
                 Arc::clone(connection),
                 caller.cloned(),
                 id.cloned(),
-                channel,
-                cursor,
-                meta,
+                Door {
+                    channel,
+                    from: cursor,
+                    meta,
+                },
             )));
         }
     }
     None
 }
 
-fn quoted(text: &impl std::fmt::Display) -> String {
+pub(super) fn quoted(text: &impl std::fmt::Display) -> String {
     // Channels and cursors have no character that JSON escapes.
     format!("\"{text}\"")
 }
@@ -230,127 +225,6 @@ async fn keep(
     connection.outbox.push(answer);
 }
 
-async fn join(
-    app: Roomcast,
-    connection: Arc<Connection>,
-    caller: Option<Arc<Caller>>,
-    id: Option<CommandId>,
-    channel: Channel,
-    from: Option<Cursor>,
-    meta: Option<Data>,
-) {
-    let caller = caller.as_deref();
-    let (id, door) = (
-        id.as_ref(),
-        Door {
-            channel: &channel,
-            from,
-            meta,
-        },
-    );
-    let entered = enter(&app, &connection, caller, id, door).await;
-    if let Err((code, message)) = entered {
-        connection.outbox.push(Frame::error(id, code, &message));
-    }
-}
-
-/// Where a client wants in, and how.
-struct Door<'a> {
-    channel: &'a Channel,
-    /// What came since is in the answer.
-    from: Option<Cursor>,
-    meta: Option<Data>,
-}
-
-/// Puts a connection into a channel and answers. An error means that it is not in.
-async fn enter(
-    app: &Roomcast,
-    connection: &Arc<Connection>,
-    caller: Option<&Caller>,
-    id: Option<&CommandId>,
-    Door {
-        channel,
-        from,
-        meta,
-    }: Door<'_>,
-) -> Result<(), Failure> {
-    let unavailable = |error: Error| {
-        let message = match error {
-            Error::Unavailable { detail, .. } => format!("{detail} Try again."),
-            error => {
-                tracing::error!(?error, "a join failed");
-                "The server cannot look up your rights now. Try again.".to_owned()
-            }
-        };
-        (ErrorCode::Unavailable, message)
-    };
-    for _ in 0..ATTEMPTS {
-        let access_version = app.registry().access_version(connection.user_id());
-        let access = app.admits(caller, channel).await.map_err(unavailable)?;
-        let Some(access) = access else {
-            let code = if connection.user.is_some() {
-                ErrorCode::Forbidden
-            } else {
-                ErrorCode::Unauthorized
-            };
-            return Err((code, format!("You may not join {channel}.")));
-        };
-        match app
-            .registry()
-            .join(connection, channel, access, access_version, meta.clone())
-        {
-            Ok((at, members)) => {
-                // From here on the outbox is held: whatever happens, it gets its answer.
-                let missed = match from {
-                    Some(from) => Some(missed(app, connection, channel, from, at).await),
-                    None => None,
-                };
-                connection
-                    .outbox
-                    .release(joined(id, channel, at, missed, members));
-                return Ok(());
-            }
-            Err(Refusal::Stale) => {}
-            Err(_) => {
-                let max = app.config().max_channels;
-                return Err((
-                    ErrorCode::TooManyChannels,
-                    format!("A connection may join at most {max} channels."),
-                ));
-            }
-        }
-    }
-    Err((
-        ErrorCode::Unavailable,
-        "Rights change too fast. Try again.".into(),
-    ))
-}
-
-fn joined(
-    id: Option<&CommandId>,
-    channel: &Channel,
-    at: Cursor,
-    missed: Option<Option<String>>,
-    members: Option<Members>,
-) -> Frame {
-    let (channel, cursor) = (quoted(channel), quoted(&at));
-    let mut fields = vec![("channel", channel.as_str()), ("cursor", &cursor)];
-    match &missed {
-        None => {}
-        Some(None) => fields.push(("recovered", "false")),
-        Some(Some(events)) => fields.extend([("recovered", "true"), ("events", events)]),
-    }
-    let count = members.as_ref().and_then(|members| members.count);
-    let count = count.map(|count| count.to_string());
-    if let Some(members) = &members {
-        fields.push(("members", members.list.as_str()));
-    }
-    if let Some(count) = &count {
-        fields.push(("count", count));
-    }
-    Frame::ack(id, &fields)
-}
-
 /// Says something else of the connection's user, and answers with who is there.
 fn describe(
     app: &Roomcast,
@@ -383,59 +257,4 @@ fn describe(
         let message = format!("Join {channel} before you say something of yourself there.");
         Err((ErrorCode::NotJoined, message))
     }
-}
-
-/// What a channel said between a cursor and a join, as a JSON array; nothing, if that cannot be said in full.
-async fn missed(
-    app: &Roomcast,
-    connection: &Connection,
-    channel: &Channel,
-    from: Cursor,
-    at: Cursor,
-) -> Option<String> {
-    let (log, user) = (app.log(), connection.user_id());
-    match log.covers(from, user, [channel]).await {
-        Ok(true) => {}
-        Ok(false) => return None,
-        Err(error) => {
-            tracing::error!(%error, "what a join missed could not be read");
-            return None;
-        }
-    }
-    let membership = app
-        .registry()
-        .membership(connection, channel)
-        .unwrap_or(Membership::asked(Access::Read));
-    let channels = [(channel.clone(), membership)];
-    let (mut events, mut count, mut position) = (String::from("["), 0, from.position);
-    while position < at.position {
-        let page = match log
-            .page(&channels, position, at.position, user, connection.socket)
-            .await
-        {
-            Ok(page) => page,
-            Err(ReadError::Trimmed) => return None,
-            Err(ReadError::Database(error)) => {
-                tracing::error!(%error, "what a join missed could not be read");
-                return None;
-            }
-        };
-        position = page.at;
-        for (event, channel) in &page.events {
-            let cursor = event
-                .position
-                .map(|position| app.registry().cursor_at(position));
-            let frame = Frame::event(event, channel, cursor);
-            count += 1;
-            if count > MAX_ACK_EVENTS || events.len() + frame.json().len() > MAX_ACK_BYTES {
-                return None;
-            }
-            if count > 1 {
-                events.push(',');
-            }
-            events.push_str(std::str::from_utf8(frame.json()).ok()?);
-        }
-    }
-    events.push(']');
-    Some(events)
 }

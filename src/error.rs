@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::log::{CommitError, ReadError};
+use crate::realtime::channel::InvalidChannel;
 
 /// What went wrong with one field of a body or query.
 #[derive(Debug, Clone, Serialize)]
@@ -237,6 +238,12 @@ impl From<CommitError> for Error {
 impl From<ReadError> for Error {
     fn from(error: ReadError) -> Self {
         Self::Internal(error.into())
+    }
+}
+
+impl From<InvalidChannel> for Error {
+    fn from(error: InvalidChannel) -> Self {
+        Self::invalid("invalid-channel", format!("The channel is {error}."))
     }
 }
 

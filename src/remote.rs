@@ -76,7 +76,7 @@ pub async fn publish(config: &Config, server: Option<&str>, said: &Said<'_>) -> 
     let event: EventName = said.event.parse().context("EVENT")?;
     let data = Data::parse(said.json)
         .context("JSON (a text needs its quotes twice, for example '\"Hello.\"')")?;
-    let data = RawValue::from_string(data.as_str().to_owned())?;
+    let data = data.raw();
     let body = Body {
         channels: [&channel],
         event: event.as_str(),

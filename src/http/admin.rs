@@ -32,8 +32,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Overseer {
         }
         match parts.extensions.get::<Caller>() {
             Some(caller) if caller.user.admin => Ok(Self(caller.user.id.to_string())),
-            Some(_) => Err(Error::forbidden("Only administrators may see or do that.")),
-            None => Err(Error::Unauthorized("Log in first.")),
+            Some(_) => Err(Error::forbidden(
+                "Only administrators, and back ends with the API key, may do that.",
+            )),
+            None => Err(Error::Unauthorized("Log in first, or show the API key.")),
         }
     }
 }
@@ -159,12 +161,7 @@ pub(super) async fn connections(
             format!("\"transport\" is one of {}.", ways.join(", ")),
         ));
     }
-    let channel = match query.channel {
-        Some(channel) => Some(channel.parse::<Channel>().map_err(|error| {
-            Error::invalid("invalid-channel", format!("The channel is {error}."))
-        })?),
-        None => None,
-    };
+    let channel: Option<Channel> = query.channel.map(|name| name.parse()).transpose()?;
     let search = query.search.to_lowercase();
     let found = |seen: &Sighting| {
         let of_user = |id: &str| {

@@ -54,7 +54,12 @@ pub(super) async fn history(
     };
     // From before the rights are looked up: what is said once they are gone is not read with them.
     let end = app.registry().cursor();
-    may_read(&app, back_end, caller.as_ref(), &channel).await?;
+    may_look(&app, back_end, caller.as_ref(), &channel).await?;
+    let is_admin = caller.as_ref().is_some_and(|caller| caller.user.admin);
+    if back_end.is_none() && !is_admin && !app.rules().of(&channel).history {
+        let detail = format!("The past of {channel} is not open; the rules of its kind say so.");
+        return Err(Error::forbidden(detail));
+    }
     let reading = Reading {
         app: &app,
         caller: caller.as_ref(),
@@ -72,8 +77,7 @@ pub(super) async fn history(
 /// The channel in a path. What is not UTF-8 once decoded is no channel either.
 pub(super) fn named(path: Result<Path<String>, PathRejection>) -> Result<Channel, Error> {
     let name = path.as_deref().map_or("", String::as_str);
-    name.parse()
-        .map_err(|error| Error::invalid("invalid-channel", format!("The channel is {error}.")))
+    Ok(name.parse()?)
 }
 
 fn parsed(cursor: &str) -> Result<Cursor, Error> {
@@ -82,8 +86,8 @@ fn parsed(cursor: &str) -> Result<Cursor, Error> {
         .map_err(|error| Error::invalid("invalid-cursor", format!("The cursor is {error}.")))
 }
 
-/// Whoever may join a channel may read its past; so may a back end. A socket's is nobody's.
-async fn may_read(
+/// Whoever may join a channel may see what is in it; so may a back end. A socket's is nobody's.
+pub(super) async fn may_look(
     app: &Roomcast,
     back_end: Option<BackEnd>,
     caller: Option<&Caller>,
@@ -98,11 +102,6 @@ async fn may_read(
         Some(BackEnd) => true,
         None => app.admits(caller, channel).await?.is_some(),
     };
-    let is_admin = caller.is_some_and(|caller| caller.user.admin);
-    if may && back_end.is_none() && !is_admin && !app.rules().of(channel).history {
-        let detail = format!("The past of {channel} is not open; the rules of its kind say so.");
-        return Err(Error::forbidden(detail));
-    }
     match may {
         true => Ok(()),
         false if caller.is_none() && back_end.is_none() => Err(Error::Unauthorized(

@@ -59,17 +59,17 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    fn new(document: &Document) -> Result<Self, Error> {
-        Ok(Self {
+    fn new(document: &Document) -> Self {
+        Self {
             id: document.id.clone(),
             root_id: document.root_id.clone(),
             parent_id: document.parent_id.clone(),
             kind: document.kind.clone(),
-            data: raw(&document.data)?,
+            data: document.data.raw(),
             version: document.version,
             created_at: timestamp(document.created_at),
             updated_at: timestamp(document.updated_at),
-        })
+        }
     }
 }
 
@@ -93,9 +93,8 @@ pub(super) async fn list(
     let mut db = app.store().read().await?;
     readable(&mut db, &caller.user, &of.root_id).await?;
     let page = documents::list(&mut db, &of.root_id, &paging.after, limit).await?;
-    let items: Result<_, _> = page.items.iter().map(Shown::new).collect();
     Ok(Json(Page {
-        items: items?,
+        items: page.items.iter().map(Shown::new).collect(),
         next: page.next,
     }))
 }
@@ -130,7 +129,7 @@ pub(super) async fn create(
         updated_at: now,
     };
     documents::insert(tx.db(), &document).await?;
-    let shown = Shown::new(&document)?;
+    let shown = Shown::new(&document);
     let notify = record::new(
         &caller,
         Kind::Document,
@@ -151,7 +150,7 @@ pub(super) async fn show(
         .await?
         .ok_or(Error::NotFound)?;
     readable(&mut db, &caller.user, &document.root_id).await?;
-    Ok((etag(&document), Json(Shown::new(&document)?)))
+    Ok((etag(&document), Json(Shown::new(&document))))
 }
 
 /// `PUT /documents/{id}`: new data; with `If-Match` only where nobody else was faster.
@@ -168,7 +167,7 @@ pub(super) async fn update(
     document.version += 1;
     document.updated_at = OffsetDateTime::now_utc();
     documents::update(tx.db(), &document).await?;
-    let shown = Shown::new(&document)?;
+    let shown = Shown::new(&document);
     let changed = Changed {
         id: &shown.id,
         data: &shown.data,
@@ -227,11 +226,6 @@ async fn changeable(
 
 fn checked(data: &RawValue) -> Result<Data, Error> {
     Data::of(data).map_err(|error| Error::field("data", error.to_string()))
-}
-
-/// The data as it was sent, digit for digit.
-fn raw(data: &Data) -> Result<Box<RawValue>, Error> {
-    RawValue::from_string(data.as_str().to_owned()).map_err(|error| Error::Internal(error.into()))
 }
 
 fn etag(document: &Document) -> [(header::HeaderName, HeaderValue); 1] {

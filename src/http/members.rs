@@ -3,9 +3,9 @@
 use ::http::StatusCode;
 use axum::extract::State;
 
+use super::admin::Overseer;
 use super::extract::Path;
 use crate::app::Roomcast;
-use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
 use crate::notify::Begin;
 use crate::policy;
@@ -15,15 +15,11 @@ use crate::rules::Rules;
 /// `DELETE /channels/{channel}/members/{user}`: what the application said of somebody counts no more, and they are out.
 pub(super) async fn remove(
     State(app): State<Roomcast>,
-    back_end: Option<BackEnd>,
-    caller: Option<Caller>,
+    _: Overseer,
     Path((channel, user)): Path<(String, String)>,
     begin: Begin,
 ) -> Result<StatusCode, Error> {
-    check_right(back_end, caller.as_ref())?;
-    let channel: Channel = channel
-        .parse()
-        .map_err(|error| Error::invalid("invalid-channel", format!("The channel is {error}.")))?;
+    let channel: Channel = channel.parse()?;
     check_kind(app.rules(), &channel)?;
     let user = UserId::parse(&user).map_err(|_| Error::NotFound)?;
     let mut tx = begin.begin().await?;
@@ -33,19 +29,6 @@ pub(super) async fn remove(
     let moves = policy::withdraw_from_channel(tx.db(), at, &channel, &user).await?;
     tx.moves(moves);
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn check_right(back_end: Option<BackEnd>, caller: Option<&Caller>) -> Result<(), Error> {
-    match (back_end, caller) {
-        (Some(BackEnd), _) => Ok(()),
-        (None, Some(caller)) if caller.user.admin => Ok(()),
-        (None, Some(_)) => Err(Error::forbidden(
-            "Only the application, with the API key, and administrators may do that.",
-        )),
-        (None, None) => Err(Error::Unauthorized(
-            "Expected the API key: Authorization: Bearer <ROOMCAST_API_KEY>.",
-        )),
-    }
 }
 
 /// Who is in other channels is for the server to say.

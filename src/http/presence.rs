@@ -2,22 +2,20 @@
 
 use std::collections::HashMap;
 
-use ::http::{HeaderValue, header};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use super::channels::named;
+use super::channels::{may_look, named};
 use super::extract::{Body, Paging, Params};
 use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
 use crate::realtime::protocol::server::timestamp;
-use crate::realtime::{Channel, Data, UserId};
+use crate::realtime::{Channel, UserId};
 use crate::store::last_seen;
 
 /// Users that are asked about at once.
@@ -25,7 +23,7 @@ const MAX_USERS: usize = 1_000;
 
 /// One page of members.
 #[derive(Debug, Serialize)]
-struct Members {
+pub(super) struct Members {
     items: Vec<Box<RawValue>>,
     next: Option<String>,
     count: usize,
@@ -38,16 +36,10 @@ pub(super) async fn members(
     back_end: Option<BackEnd>,
     channel: Result<Path<String>, PathRejection>,
     Params(paging): Params<Paging>,
-) -> Result<Response, Error> {
+) -> Result<Json<Members>, Error> {
     let limit = paging.limit()?;
     let channel = presence_of(named(channel)?)?;
-    if back_end.is_none() {
-        let caller = caller.ok_or(Error::Unauthorized("Log in first."))?;
-        if app.admits(Some(&caller), &channel).await?.is_none() {
-            let detail = format!("You may not know who is in {channel}.");
-            return Err(Error::forbidden(detail));
-        }
-    }
+    may_look(&app, back_end, caller.as_ref(), &channel).await?;
     let (mut page, count) = app.registry().members(&channel, &paging.after, limit + 1);
     let more = page.len() > limit;
     page.truncate(limit);
@@ -55,14 +47,8 @@ pub(super) async fn members(
         .last()
         .filter(|_| more)
         .map(|(user, _)| user.to_string());
-    let items: Result<_, Error> = page.iter().map(|(_, member)| raw(member)).collect();
-    let members = Members {
-        items: items?,
-        next,
-        count,
-    };
-    let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    Ok((no_store, Json(members)).into_response())
+    let items = page.iter().map(|(_, member)| member.raw()).collect();
+    Ok(Json(Members { items, next, count }))
 }
 
 /// `document:42` and `presence:document:42` mean the same here.
@@ -71,12 +57,7 @@ fn presence_of(channel: Channel) -> Result<Channel, Error> {
         return Ok(channel);
     }
     // May be too long with the word before it.
-    let presence = channel.presence().as_str().parse();
-    presence.map_err(|error| Error::invalid("invalid-channel", format!("The channel is {error}.")))
-}
-
-fn raw(data: &Data) -> Result<Box<RawValue>, Error> {
-    RawValue::from_string(data.as_str().to_owned()).map_err(|error| Error::Internal(error.into()))
+    Ok(channel.presence().as_str().parse()?)
 }
 
 #[derive(Debug, Deserialize)]

@@ -75,6 +75,17 @@ pub enum Transport {
     Poll,
 }
 
+impl Transport {
+    /// As it is called in lists.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::Poll => "polling",
+        }
+    }
+}
+
 /// One client on one transport.
 #[derive(Debug)]
 pub struct Connection {

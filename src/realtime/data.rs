@@ -65,6 +65,12 @@ impl Data {
         Self(text.into())
     }
 
+    /// As a part of other JSON, digit for digit.
+    pub fn raw(&self) -> Box<RawValue> {
+        let text = self.0.as_ref().to_owned();
+        RawValue::from_string(text).expect("data was found to be JSON when it was made")
+    }
+
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         &self.0

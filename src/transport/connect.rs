@@ -51,9 +51,7 @@ enum Resume {
 impl Ask {
     /// Adds a channel that stands in the path.
     pub(super) fn channel(&mut self, name: &str) -> Result<(), Error> {
-        let channel = name.parse().map_err(|error| {
-            Error::invalid("invalid-channel", format!("The channel is {error}."))
-        })?;
+        let channel = name.parse()?;
         if !self.channels.contains(&channel) {
             self.channels.push(channel);
         }

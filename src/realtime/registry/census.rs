@@ -38,8 +38,6 @@ pub(super) struct Census {
     crowds: Option<Instant>,
     /// Users who came or went, and when.
     seen: HashMap<UserId, OffsetDateTime>,
-    /// The pulse beats.
-    pub(super) awake: bool,
 }
 
 /// A room in a list.
@@ -305,15 +303,4 @@ fn full(sizes: &[(Channel, usize)]) -> crate::realtime::protocol::Frame {
         "connected-clients",
         Data::from_value(&counts),
     )
-}
-
-impl Transport {
-    /// As it is called in lists.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::WebSocket => "websocket",
-            Self::Sse => "sse",
-            Self::Poll => "polling",
-        }
-    }
 }

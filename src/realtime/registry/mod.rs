@@ -62,6 +62,8 @@ struct State {
     addresses: HashMap<IpAddr, usize>,
     present: Present,
     census: Census,
+    /// The pulse beats.
+    awake: bool,
     /// The last kept event that was delivered.
     position: Position,
     versions: Versions,
@@ -107,6 +109,7 @@ impl Registry {
             addresses: HashMap::new(),
             present: Present::default(),
             census: Census::default(),
+            awake: false,
             position,
             versions: Versions::default(),
             next_id: 1,

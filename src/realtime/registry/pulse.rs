@@ -23,14 +23,14 @@ impl Registry {
         let state = &mut *guard;
         let presence = state.tell_presence(now);
         let counts = state.tell_counts(now);
-        state.census.awake = presence || counts;
-        state.census.awake
+        state.awake = presence || counts;
+        state.awake
     }
 
     /// Wakes the pulse, if something has gathered and it sleeps.
     pub(super) fn wake_for(&self, state: &mut State) {
-        if !state.census.awake && (state.has_counts_to_tell() || state.has_presence_to_tell()) {
-            state.census.awake = true;
+        if !state.awake && (state.has_counts_to_tell() || state.has_presence_to_tell()) {
+            state.awake = true;
             self.wake.notify_one();
         }
     }

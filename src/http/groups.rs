@@ -11,7 +11,6 @@ use time::OffsetDateTime;
 use super::extract::{Body, Paging, Params, Path, check_name};
 use super::permissions::keep_a_writer;
 use super::record::{self, Kind};
-use super::rooms::gone_with_group;
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
@@ -126,7 +125,10 @@ pub(super) async fn remove(
         keep_a_writer(tx.db(), root).await?;
     }
     let notify = record::deleted(&caller, Kind::Group, &id, to);
-    Ok((StatusCode::NO_CONTENT, gone_with_group(&rooms, &id, notify)))
+    Ok((
+        StatusCode::NO_CONTENT,
+        record::rooms_gone_with_group(&rooms, &id, notify),
+    ))
 }
 
 /// `PUT /groups/{id}/members/{user}`: in, or with another rank.

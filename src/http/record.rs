@@ -71,3 +71,12 @@ struct Said<'a, T> {
     kind: Kind,
     record: &'a T,
 }
+
+/// That rooms went with their group, for whoever is in one of them or in the group.
+pub(super) fn rooms_gone_with_group(room_ids: &[String], group_id: &str, notify: Notify) -> Notify {
+    room_ids.iter().fold(notify, |notify, id| {
+        let said = json!({ "type": Kind::Room, "record": { "id": id } });
+        let told = Notification::new("deleted-record", &said);
+        notify.and(told.to(Channel::chat(id)).to(Channel::group(group_id)))
+    })
+}

@@ -5,7 +5,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use time::OffsetDateTime;
 
 use super::extract::{Body, Paging, Params, Path, check_name};
@@ -14,7 +13,7 @@ use super::record::{self, Kind};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::notify::{Notification, Notify, Tx};
+use crate::notify::{Notify, Tx};
 use crate::realtime::protocol::server::timestamp;
 use crate::realtime::registry::Move;
 use crate::realtime::{Channel, User};
@@ -166,15 +165,6 @@ pub(super) async fn remove(
         StatusCode::NO_CONTENT,
         record::deleted(&caller, Kind::Room, &id, to),
     ))
-}
-
-/// That rooms went with their group, for whoever is in one of them or in the group.
-pub(super) fn gone_with_group(room_ids: &[String], group_id: &str, notify: Notify) -> Notify {
-    room_ids.iter().fold(notify, |notify, id| {
-        let said = json!({ "type": Kind::Room, "record": { "id": id } });
-        let told = Notification::new("deleted-record", &said);
-        notify.and(told.to(Channel::chat(id)).to(Channel::group(group_id)))
-    })
 }
 
 /// Who may know of a room.

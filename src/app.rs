@@ -12,6 +12,7 @@ use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::last_seen;
 use crate::log::Log;
+use crate::metrics::Metrics;
 use crate::password::Passwords;
 use crate::realtime::registry::{Limits, PULSE};
 use crate::realtime::{Close, Registry};
@@ -37,6 +38,7 @@ struct Inner {
     passwords: Passwords,
     attempts: Attempts,
     asking: Asking,
+    metrics: Metrics,
     tasks: TaskTracker,
     stopping: CancellationToken,
     started: Instant,
@@ -80,6 +82,7 @@ impl Roomcast {
             log,
             passwords: Passwords::new(),
             asking,
+            metrics: Metrics::new(),
             tasks,
             stopping: CancellationToken::new(),
             started: Instant::now(),
@@ -138,6 +141,11 @@ impl Roomcast {
 
     pub(crate) fn asking(&self) -> &Asking {
         &self.0.asking
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Tasks that a shutdown waits for.

@@ -32,6 +32,7 @@
 
 pub mod app;
 pub mod config;
+pub mod metrics;
 pub mod server;
 pub mod telemetry;
 

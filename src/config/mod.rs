@@ -3,22 +3,22 @@
 //! Every setting is a flag; the environment has the same under its `ROOMCAST_` name. What is not understood is refused
 //! with the name, the reason and an example.
 
+mod settings;
 mod value;
+mod verb;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::realtime::{Channel, UserId};
 use crate::rules::Rules;
 pub use crate::store::Durability;
+pub use settings::{Config, Guests, LogFormat, Registration};
 pub(crate) use value::duration;
 pub use value::{Origin, Secret};
+pub use verb::{UserVerb, Verb};
 
 /// A realtime server with rooms.
 #[derive(Debug, Parser)]
@@ -37,229 +37,6 @@ pub struct Program {
     pub config: Config,
 }
 
-/// What the program can do.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Verb {
-    /// Run the server; so does no command at all.
-    Serve,
-    /// Run it with demo people and data that are gone afterwards, on this machine only.
-    Dev,
-    /// Say whether the configuration is good and the database can be used, and end.
-    Check,
-    /// Manage users.
-    User {
-        /// What to do with them.
-        #[command(subcommand)]
-        verb: UserVerb,
-    },
-    /// Publish an event on a running server, with the API key.
-    Publish {
-        /// The channel, for example document:42
-        channel: String,
-        /// The event's name, for example changed-order
-        event: String,
-        /// Its data.
-        #[arg(allow_negative_numbers = true)]
-        json: String,
-        /// Tell only whoever is there now; it is not kept.
-        #[arg(long)]
-        volatile: bool,
-        /// Tell it later, for example 5s; at most 720h
-        #[arg(long, value_parser = value::duration, value_name = "DURATION")]
-        delay: Option<Duration>,
-        /// The server; where the settings say that it is, if nothing is said.
-        #[arg(long, value_parser = value::server, value_name = "URL")]
-        server: Option<String>,
-    },
-    /// Print what channels of a running server say, a line of JSON each, with the API key.
-    Tail {
-        /// The channels, for example document:42
-        #[arg(required = true, value_name = "CHANNEL")]
-        channel: Vec<String>,
-        /// Begin after this cursor rather than now.
-        #[arg(long, value_name = "CURSOR")]
-        since: Option<String>,
-        /// Print every frame, not events alone.
-        #[arg(long)]
-        all: bool,
-        /// The server; where the settings say that it is, if nothing is said.
-        #[arg(long, value_parser = value::server, value_name = "URL")]
-        server: Option<String>,
-    },
-    /// Make a token for a client, signed with `ROOMCAST_TOKEN_SECRET`, and print it.
-    Token {
-        /// Whose: the id of a user, or of one of your application's own.
-        #[arg(long, value_parser = value::user, value_name = "ID")]
-        user: UserId,
-        /// How long it holds.
-        #[arg(long, default_value = "1h", value_parser = value::duration, value_name = "DURATION")]
-        ttl: Duration,
-        /// What people read, of a user of your application's own.
-        #[arg(long, value_name = "NAME")]
-        name: Option<String>,
-        /// A channel to let it join; give more than one if you like.
-        #[arg(long, value_name = "CHANNEL")]
-        channel: Vec<Channel>,
-    },
-}
-
-/// What can be done with users.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum UserVerb {
-    /// Add a user. The password is asked for, or read from standard input.
-    Add {
-        /// The name to log in with.
-        name: String,
-        /// Make the user an administrator.
-        #[arg(long)]
-        admin: bool,
-        /// Read the password from standard input, up to the first line end.
-        #[arg(long)]
-        password_stdin: bool,
-    },
-}
-
-/// Whether people may make accounts for themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Registration {
-    /// No: `roomcast user add` makes them.
-    Closed,
-    /// Yes.
-    Open,
-}
-
-/// Who may connect without a login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Guests {
-    /// Nobody.
-    Off,
-    /// Everybody, to `global` alone.
-    Global,
-}
-
-/// How logs look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// `pretty` on a terminal, `json` otherwise.
-    Auto,
-    /// For people.
-    Pretty,
-    /// For machines.
-    Json,
-}
-
-/// All settings. Durations are 500ms, 25s, 15m or 24h.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Settings")]
-pub struct Config {
-    /// The address and port to listen on; port 0 picks a free one.
-    #[arg(
-        long,
-        global = true,
-        default_value = "127.0.0.1:3000",
-        value_parser = value::address,
-        value_name = "ADDRESS:PORT"
-    )]
-    pub listen: SocketAddr,
-    /// The database: a SQLite file, made where there is none.
-    #[arg(
-        long,
-        global = true,
-        default_value = "sqlite://roomcast.db",
-        value_name = "URL"
-    )]
-    pub database_url: String,
-    /// When an answered change survives a loss of power: full, always; normal, only after a checkpoint.
-    #[arg(long, global = true, default_value = "full", value_enum)]
-    pub durability: Durability,
-    /// Where browsers reach this server, if a proxy stands before it, for example `https://app.example.org`
-    #[arg(long, global = true, value_parser = value::origin, value_name = "ORIGIN")]
-    pub public_url: Option<Origin>,
-    /// Further origins whose pages may use this server, separated by commas.
-    #[arg(long, global = true, value_parser = value::origin, value_delimiter = ',', value_name = "ORIGINS")]
-    pub allowed_origins: Vec<Origin>,
-    /// The key that back ends publish and listen with; at least 32 bytes. Without one nobody does.
-    #[arg(long, global = true, value_parser = value::secret, value_name = "KEY")]
-    pub api_key: Option<Secret>,
-    /// The secret that client tokens are signed with; at least 32 bytes. None: no tokens.
-    #[arg(long, global = true, value_parser = value::secret, value_name = "SECRET")]
-    pub token_secret: Option<Secret>,
-    /// A file with the rules of each kind of channel; docs/channels.md says what may stand in it.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub channels: Option<PathBuf>,
-    /// What that file says; whoever makes a configuration in code sets these instead.
-    #[arg(skip)]
-    pub rules: Rules,
-    /// Whether people may make accounts for themselves; open in dev.
-    #[arg(long, global = true, default_value = "closed", value_enum)]
-    pub registration: Registration,
-    /// The longest silence on a connection.
-    #[arg(long, global = true, default_value = "25s", value_parser = value::duration, value_name = "DURATION")]
-    pub heartbeat: Duration,
-    /// How long a client may take to answer a ping, or to take what is sent to it.
-    #[arg(long, global = true, default_value = "10s", value_parser = value::duration, value_name = "DURATION")]
-    pub ping_timeout: Duration,
-    /// How long somebody who dropped out is still said to be there.
-    #[arg(long, global = true, default_value = "10s", value_parser = value::duration, value_name = "DURATION")]
-    pub presence_grace: Duration,
-    /// The largest message from a client, in bytes.
-    #[arg(long, global = true, default_value = "65536", value_parser = value::at_least_1k, value_name = "BYTES")]
-    pub max_message_bytes: usize,
-    /// Messages that a connection may send in a second; pings and pongs count too.
-    #[arg(long, global = true, default_value = "50", value_parser = value::positive, value_name = "NUMBER")]
-    pub messages_per_second: usize,
-    /// What may wait for one connection, in bytes; over it the connection is closed, and resumes.
-    #[arg(long, global = true, default_value = "1048576", value_parser = value::at_least_1k, value_name = "BYTES")]
-    pub outbox_bytes: usize,
-    /// Connections in all.
-    #[arg(long, global = true, default_value = "100000", value_parser = value::positive, value_name = "NUMBER")]
-    pub max_connections: usize,
-    /// Connections of one address.
-    #[arg(long, global = true, default_value = "1000", value_parser = value::positive, value_name = "NUMBER")]
-    pub max_connections_per_ip: usize,
-    /// Connections of one user.
-    #[arg(long, global = true, default_value = "50", value_parser = value::positive, value_name = "NUMBER")]
-    pub max_connections_per_user: usize,
-    /// Channels that one connection may join.
-    #[arg(long, global = true, default_value = "128", value_parser = value::positive, value_name = "NUMBER")]
-    pub max_channels: usize,
-    /// How long events are kept for those who come back.
-    #[arg(long, global = true, default_value = "24h", value_parser = value::duration, value_name = "DURATION")]
-    pub log_retention: Duration,
-    /// How long a shutdown may take.
-    #[arg(long, global = true, default_value = "30s", value_parser = value::duration, value_name = "DURATION")]
-    pub shutdown_timeout: Duration,
-    /// Failed logins of one account from one address in 15 minutes.
-    #[arg(long, global = true, default_value = "10", value_parser = value::positive, value_name = "NUMBER")]
-    pub login_attempts: usize,
-    /// Who may connect without a login.
-    #[arg(long, global = true, default_value = "off", value_enum)]
-    pub guests: Guests,
-    /// Addresses of proxies whose X-Forwarded-For counts, separated by commas.
-    #[arg(long, global = true, value_delimiter = ',', value_name = "ADDRESSES")]
-    pub trusted_proxies: Vec<std::net::IpAddr>,
-    /// How logs look.
-    #[arg(long, global = true, default_value = "auto", value_enum)]
-    pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug or trace, also by module.
-    #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
-    pub rust_log: String,
-    /// Redis, to make several servers one. Refused in this version.
-    #[arg(long, global = true, value_name = "URL")]
-    pub redis_url: Option<String>,
-    /// In dev, pages of every local port may use the server.
-    #[arg(skip)]
-    pub dev: bool,
-}
-
-impl Default for Config {
-    /// What holds when nothing is said.
-    fn default() -> Self {
-        let program = Program::command().get_matches_from(["roomcast"]);
-        Self::from_arg_matches(&program).expect("the defaults are good")
-    }
-}
-
 /// Why the program cannot start as asked.
 #[derive(Debug)]
 pub enum Refused {
@@ -273,7 +50,7 @@ pub enum Refused {
 const PLAIN_NAMES: [&str; 3] = ["database_url", "redis_url", "rust_log"];
 
 /// A good value for each setting whose default does not show one.
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 11] = [
     ("channels", "channels.toml"),
     ("public_url", "https://app.example.org"),
     (
@@ -284,6 +61,10 @@ const EXAMPLES: [(&str, &str); 7] = [
     ("token_secret", "$(openssl rand -hex 32)"),
     ("trusted_proxies", "127.0.0.1,10.0.0.7"),
     ("redis_url", "redis://127.0.0.1:6379"),
+    ("ops_listen", "127.0.0.1:9090"),
+    ("tls_cert", "/etc/roomcast/fullchain.pem"),
+    ("tls_key", "/etc/roomcast/privkey.pem"),
+    ("drain_delay", "5s"),
 ];
 
 /// The name of a setting in the environment.

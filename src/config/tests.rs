@@ -1,6 +1,7 @@
 //! What is accepted, and how everything else is refused.
 
 use super::*;
+use std::time::Duration;
 
 fn parse(args: &[&str], environment: &[(&str, &str)]) -> Result<Program, String> {
     let args = std::iter::once("roomcast")

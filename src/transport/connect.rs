@@ -14,6 +14,7 @@ use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller, ENDED};
 use crate::config::Guests;
 use crate::error::Error;
+use crate::metrics;
 use crate::origin;
 use crate::policy;
 use crate::realtime::channel::Kind;
@@ -210,7 +211,7 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
         } = match registry.connect(arrival) {
             Ok(connected) => connected,
             Err(Refusal::Stale) => continue,
-            Err(refusal) => return Err(refused(refusal)),
+            Err(refusal) => return Err(refused(app, refusal)),
         };
         if app.is_stopping() {
             handle.connection().outbox.close(Close::Shutdown);
@@ -291,7 +292,17 @@ fn of_back_end(asked: &[Channel]) -> Result<Vec<(Channel, Membership)>, Error> {
     Ok(asked.iter().map(listens).collect())
 }
 
-fn refused(refusal: Refusal) -> Error {
+fn refused(app: &Roomcast, refusal: Refusal) -> Error {
+    let counted = match refusal {
+        Refusal::Full => Some(metrics::Refusal::Connections),
+        Refusal::FullForAddress => Some(metrics::Refusal::ConnectionsPerIp),
+        Refusal::FullForUser => Some(metrics::Refusal::ConnectionsPerUser),
+        Refusal::TooManyChannels => Some(metrics::Refusal::Channels),
+        Refusal::Stale => None,
+    };
+    if let Some(reason) = counted {
+        app.metrics().refuse(reason);
+    }
     let detail = match refusal {
         Refusal::Full | Refusal::Stale => {
             return Error::Unavailable {

@@ -10,7 +10,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Lines of code in one file, before its tests.
 const MAX_LINES: usize = 500;
 /// `ARCHITECTURE.md` is read in one go.
-const MAX_ARCHITECTURE_LINES: usize = 180;
+const MAX_ARCHITECTURE_LINES: usize = 230;
 
 /// What modules may use of ours; those not named may use anything but `app`.
 const MAY_USE: [(&str, &[&str]); 6] = [

@@ -106,6 +106,17 @@ impl Feed {
         self.replay.is_some()
     }
 
+    /// What is to be sent before anything live: the welcome, and the past. Nothing, once that has been taken.
+    pub(super) async fn past(&mut self) -> Option<Waiting> {
+        while self.welcome.is_some() || self.is_replaying() {
+            if let Some(waiting) = self.ready().await {
+                self.silence.as_mut().reset(Instant::now() + self.heartbeat);
+                return Some(waiting);
+            }
+        }
+        None
+    }
+
     /// How far it has read the past, while it does.
     pub(super) fn replayed(&self) -> Option<Cursor> {
         self.replay.map(|replay| self.registry.cursor_at(replay.at))

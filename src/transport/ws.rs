@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -113,22 +113,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn run(mut self) {
         loop {
             // Commands wait until the past has been sent: their answers carry later cursors.
-            let listening = self.pending.is_none() && !self.feed.is_replaying();
-            if !listening {
-                // An answer may be there already, and nobody looks.
-                self.pinged = false;
-            }
-            let went_on = tokio::select! {
-                waiting = self.feed.next() => match waiting {
-                    Waiting::Frames(frames) => self.send(frames).await,
-                    Waiting::Closed(close) => Err(End::Close(close)),
-                },
-                message = self.socket.next(), if listening => self.receive(message).await,
-                () = done(&mut self.pending), if self.pending.is_some() => {
-                    self.pending = None;
-                    Ok(())
+            let went_on = match self.feed.past().await {
+                Some(waiting) => {
+                    // An answer to a ping may be there already, and nobody looks.
+                    self.pinged = false;
+                    self.take(waiting).await
                 }
-                () = &mut self.patience, if listening => self.ping().await,
+                None => self.go_on().await,
             };
             match went_on {
                 Ok(()) => {}
@@ -136,6 +127,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 Err(End::Closed) => return self.answer_close().await,
                 Err(End::Gone) => return,
             }
+        }
+    }
+
+    /// Waits for what comes first: something to send, a message, the end of a command, or the time for a ping.
+    async fn go_on(&mut self) -> Result<(), End> {
+        let listening = self.pending.is_none();
+        if !listening {
+            self.pinged = false;
+        }
+        tokio::select! {
+            waiting = self.feed.next() => self.take(waiting).await,
+            message = self.socket.next(), if listening => self.receive(message).await,
+            () = done(&mut self.pending), if self.pending.is_some() => {
+                self.pending = None;
+                Ok(())
+            }
+            () = &mut self.patience, if listening => self.ping().await,
+        }
+    }
+
+    async fn take(&mut self, waiting: Waiting) -> Result<(), End> {
+        match waiting {
+            Waiting::Frames(frames) => self.send(frames).await,
+            Waiting::Closed(close) => Err(End::Close(close)),
         }
     }
 
@@ -211,7 +226,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Asks whether somebody is there, and gives up on who did not answer.
     async fn ping(&mut self) -> Result<(), End> {
         if self.pinged {
-            return Err(End::Close(Close::PingTimeout));
+            // Where the whole process stood still the answer is there, and was only not looked at.
+            return match self.socket.next().now_or_never() {
+                Some(message) => self.receive(message).await,
+                None => Err(End::Close(Close::PingTimeout)),
+            };
         }
         self.pinged = true;
         self.patience

@@ -1,5 +1,7 @@
 //! A client that comes back with its cursor gets all that it missed, once and in order, or is told that it cannot.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -16,6 +18,17 @@ async fn ada_with_a_document(app: &TestApp) -> (Person, String, String) {
 /// What a document was changed to, as two events of it say.
 fn data(frames: &[Value]) -> Vec<&Value> {
     frames.iter().map(|frame| &frame["data"]["data"]).collect()
+}
+
+#[tokio::test]
+async fn who_has_missed_nothing_is_answered_at_once() {
+    // Nothing but the answer breaks the silence.
+    let app = TestApp::start_with(|config| config.heartbeat = Duration::from_secs(3_600)).await;
+    let (ada, _, _) = ada_with_a_document(&app).await;
+    let cursor = ada.get("/auth/me").await.cursor();
+    let mut client = ada.ws(&format!("cursor={cursor}")).await;
+    assert_eq!(client.welcome["recovered"], true);
+    assert_eq!(client.so_far().await, Vec::<Value>::new());
 }
 
 #[tokio::test]

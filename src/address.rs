@@ -34,7 +34,7 @@ pub(crate) fn of(parts: &Parts, config: &Config) -> Option<IpAddr> {
 }
 
 /// Whoever has one address of IPv6 has a whole network of them, so that counts as one.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,13 +15,19 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::password::Passwords;
 use crate::realtime::registry::{Limits, PULSE};
-use crate::realtime::{Close, Registry};
+use crate::realtime::{Close, Connection, Registry};
 use crate::rules::Rules;
 use crate::session;
 use crate::store::{self, Store};
 
 /// How often sessions that have expired are looked for.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// How many connections are ended at once by a shutdown, and how long it waits before the next.
+const SLICE: usize = 500;
+const SLICE_PAUSE: Duration = Duration::from_millis(50);
+/// What there is to close the log in, where everything else has taken all the time.
+const CLOSE_TIME: Duration = Duration::from_millis(800);
 
 /// A realtime server with rooms. Cheap to clone.
 ///
@@ -40,7 +46,13 @@ struct Inner {
     asking: Asking,
     metrics: Metrics,
     tasks: TaskTracker,
+    /// Where connections come in, and what else is there to the very end.
+    doors: TaskTracker,
+    draining: CancellationToken,
     stopping: CancellationToken,
+    /// Nobody is let in at the doors any more.
+    leaving: CancellationToken,
+    ended: CancellationToken,
     started: Instant,
 }
 
@@ -84,7 +96,11 @@ impl Roomcast {
             asking,
             metrics: Metrics::new(),
             tasks,
+            doors: TaskTracker::new(),
+            draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            ended: CancellationToken::new(),
             started: Instant::now(),
         };
         let app = Self(Arc::new(inner));
@@ -171,26 +187,90 @@ impl Roomcast {
         self.0.started.elapsed()
     }
 
-    /// Begins the shutdown: nobody new is let in, and every connection is told why it ends and when to come back.
+    /// Where connections come in. They are open until all has ended, so that who comes late is told so.
+    pub(crate) fn doors(&self) -> &TaskTracker {
+        &self.0.doors
+    }
+
+    /// Cancelled when no more connections are to be accepted.
+    pub(crate) fn leaving(&self) -> &CancellationToken {
+        &self.0.leaving
+    }
+
+    /// Cancelled when everything has ended.
+    pub(crate) fn ended(&self) -> &CancellationToken {
+        &self.0.ended
+    }
+
+    /// Whether the server still says that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.0.draining.is_cancelled()
+    }
+
+    /// Says from now on that the server is not ready any more, and goes on serving: load balancers need a while to
+    /// notice.
+    pub fn drain(&self) {
+        self.0.draining.cancel();
+    }
+
+    /// Accepts no more connections: somebody else has the sockets. The shutdown is to follow.
+    pub fn hand_over(&self) {
+        self.0.leaving.cancel();
+    }
+
+    /// Begins the shutdown: nobody new is let in, and every connection is told why it ends and when to come back; many
+    /// of them one after another.
     pub fn stop(&self) {
+        self.drain();
+        if self.is_stopping() {
+            return;
+        }
         self.0.stopping.cancel();
-        self.registry().close_all(Close::Shutdown);
+        let connections = self.registry().spread();
+        let within = self.0.config.shutdown_timeout / 2;
+        self.0.tasks.spawn(send_away(connections, within));
     }
 
     /// Waits until requests and connections have ended, at most as long as the configuration says, and closes the
     /// log. False when some had to be left behind.
     pub async fn wait(&self) -> bool {
+        let deadline = Instant::now() + self.0.config.shutdown_timeout;
         self.0.tasks.close();
-        let ended = tokio::time::timeout(self.0.config.shutdown_timeout, self.0.tasks.wait())
-            .await
-            .is_ok();
-        // Everybody who was there until now.
-        if let Err(error) = last_seen::note(&self.0.log).await {
-            tracing::warn!(%error, "who was last seen when could not be noted");
+        let ended = timeout_at(deadline, self.0.tasks.wait()).await.is_ok();
+        self.0.leaving.cancel();
+        let closing = async {
+            // Everybody who was there until now.
+            if let Err(error) = last_seen::note(&self.0.log).await {
+                tracing::warn!(%error, "who was last seen when could not be noted");
+            }
+            self.0.log.close().await;
+            self.0.store.close().await;
+        };
+        // What was answered is kept already; who was left behind may hold on to the rest of it for ever.
+        let closed = timeout_at(deadline.max(Instant::now() + CLOSE_TIME), closing).await;
+        if closed.is_err() {
+            tracing::warn!("the log could not be closed in time");
         }
-        self.0.log.close().await;
-        self.0.store.close().await;
-        ended
+        self.0.ended.cancel();
+        self.0.doors.close();
+        self.0.doors.wait().await;
+        ended && closed.is_ok()
+    }
+}
+
+/// Ends connections a slice at a time: to tell a hundred thousand of them at once would hold up everything else.
+async fn send_away(connections: Vec<Arc<Connection>>, within: Duration) {
+    let slices = (within.as_millis() / SLICE_PAUSE.as_millis()).max(1);
+    let slices = usize::try_from(slices).unwrap_or(usize::MAX);
+    let slice = connections.len().div_ceil(slices).max(SLICE);
+    let mut connections = connections.chunks(slice).peekable();
+    while let Some(slice) = connections.next() {
+        for connection in slice {
+            connection.outbox.close(Close::Shutdown);
+        }
+        if connections.peek().is_some() {
+            tokio::time::sleep(SLICE_PAUSE).await;
+        }
     }
 }
 

@@ -8,18 +8,25 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdin, stdout};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
+
 use roomcast::remote::{self, Heard, Said};
 use roomcast::store::Store;
 use roomcast::token::{self, Claims};
 use roomcast::{Roomcast, accounts, dev, server, telemetry};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Gives back the 19 MiB of each password hash, which glibc's would keep: measured with 120 logins at once.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Files that are open beside connections.
+const RESERVED_FILES: u64 = 100;
 
 /// The exit code for a configuration that is refused (sysexits.h, `EX_CONFIG`).
 const EXIT_CONFIG: u8 = 78;
@@ -83,11 +90,24 @@ fn refuse(message: &str) -> ExitCode {
 
 async fn run(program: Program) -> anyhow::Result<ExitCode> {
     let config = program.config;
-    match program.verb.unwrap_or(Verb::Serve) {
-        Verb::Serve => serve(config, false).await,
+    match program.verb.unwrap_or(Verb::Serve { replace: false }) {
+        Verb::Serve { replace } => {
+            serve(
+                config,
+                Start {
+                    replace,
+                    demo: false,
+                },
+            )
+            .await
+        }
         Verb::Dev => {
             let (config, _folder) = dev::configure(config)?;
-            serve(config, true).await
+            let start = Start {
+                replace: false,
+                demo: true,
+            };
+            serve(config, start).await
         }
         Verb::Check => {
             Store::check(&config.database_url).await?;
@@ -135,10 +155,7 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             all,
             server,
         } => {
-            let (mut terminate, mut interrupt) = (
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-            );
+            let mut signals = Signals::listen()?;
             let heard = Heard {
                 channels: &channels,
                 since: since.as_deref(),
@@ -146,7 +163,7 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             };
             tokio::select! {
                 ended = remote::tail(&config, server.as_deref(), &heard) => ended?,
-                () = asked_to_stop(&mut terminate, &mut interrupt) => {}
+                () = signals.stop() => {}
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -171,28 +188,62 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
+/// How a server begins.
+struct Start {
+    replace: bool,
+    demo: bool,
+}
+
+async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     // Heard from the first moment on.
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let listener = server::listen(config.listen).await?;
+    let mut signals = Signals::listen()?;
+    let certificate = server::Certificate::of(&config)?.map(Arc::new);
+    let (scheme, max_connections) = (config.scheme(), config.max_connections);
+    raise_file_limit(max_connections);
+    let listener = listener(&config, start.replace).await?;
     let address = listener.local_addr()?;
     let app = Roomcast::open(config).await?;
-    let introduction = if demo {
+    let introduction = if start.demo {
         Some(dev::fill(&app).await?.introduction(address))
     } else {
         None
     };
-    let serving = server::serve(&app, listener, app.router());
-    say(&format_args!("listening on http://{address}"));
+    let control = server::handover::Control::open(&[&listener])
+        .inspect_err(|error| tracing::warn!(%error, "this server cannot be replaced while it runs"))
+        .ok();
+    server::open(&app, listener, app.router(), certificate.clone());
+    say(&format_args!("listening on {scheme}://{address}"));
     if let Some(introduction) = introduction {
         say(&introduction);
     }
-    tokio::select! {
-        () = serving => {}
-        () = asked_to_stop(&mut terminate, &mut interrupt) => {}
+    server::systemd::ready(&app);
+    let successor = loop {
+        tokio::select! {
+            successor = asked(control.as_ref()) => break Some(successor),
+            asked = signals.next() => match (asked, &certificate) {
+                (Asked::Stop, _) => break None,
+                (Asked::Reload, Some(certificate)) => certificate.reload(),
+                (Asked::Reload, None) => {}
+            },
+        }
+    };
+    server::systemd::stopping();
+    match (&successor, app.config().drain_delay) {
+        (Some(_), _) => {
+            tracing::info!("another server takes over; clients are sent to it");
+            app.hand_over();
+        }
+        (None, Some(delay)) => {
+            tracing::info!(
+                "not ready any more; shutting down in {delay:?}; ask again to do so now"
+            );
+            app.drain();
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = signals.stop() => {}
+            }
+        }
+        (None, None) => {}
     }
     tracing::info!("shutting down; ask again to end at once");
     app.stop();
@@ -203,7 +254,94 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        () = asked_to_stop(&mut terminate, &mut interrupt) => Ok(ExitCode::FAILURE),
+        () = signals.stop() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// A socket of systemd's, of the server to be replaced, or a new one.
+async fn listener(config: &Config, replace: bool) -> anyhow::Result<TcpListener> {
+    if !replace {
+        return match server::systemd::activated()? {
+            Some(listener) => Ok(listener),
+            None => server::listen(config.listen).await,
+        };
+    }
+    anyhow::ensure!(
+        config.listen.port() != 0,
+        "--replace needs to know where the server is: a port that is not 0\n  example   ROOMCAST_LISTEN=127.0.0.1:3000"
+    );
+    // What would keep this server from starting is to be known before the other one ends.
+    Store::check(&config.database_url).await?;
+    let Some(mut inheritance) = server::handover::take_over(config.listen).await? else {
+        tracing::info!("there is no server at {} to replace", config.listen);
+        return server::listen(config.listen).await;
+    };
+    tracing::info!("the server at {} is ending", config.listen);
+    inheritance.wait().await;
+    inheritance
+        .take(config.listen)
+        .ok_or_else(|| anyhow::anyhow!("the other server handed over another address"))
+}
+
+async fn asked(control: Option<&server::handover::Control>) -> server::handover::Successor {
+    match control {
+        Some(control) => control.asked().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// As many files as the system allows: each connection is one. Many systems begin with 1,024.
+fn raise_file_limit(max_connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files could not be raised");
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if files < max_connections as u64 + RESERVED_FILES {
+        tracing::info!(
+            "the system allows {files} open files, fewer than ROOMCAST_MAX_CONNECTIONS={max_connections}; see ulimit -n, or LimitNOFILE of systemd"
+        );
+    }
+}
+
+/// What the operating system asks of the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+#[derive(PartialEq)]
+enum Asked {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await == Asked::Reload {}
     }
 }
 
@@ -223,11 +361,4 @@ async fn ask_for_password() -> anyhow::Result<String> {
 /// Says something on standard output. Nobody may be listening there any more; that is no reason to end.
 fn say(what: &(impl Display + ?Sized)) {
     let _ = writeln!(stdout(), "{what}");
-}
-
-async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

@@ -27,6 +27,8 @@ pub enum Refusal {
     ConnectionsPerIp,
     /// As many connections as the user may have.
     ConnectionsPerUser,
+    /// As many connections of TCP as the address may have.
+    TcpConnections,
     /// More channels than a connection may have.
     Channels,
 }

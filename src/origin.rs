@@ -58,7 +58,8 @@ fn is_allowed(origin: &str, headers: &HeaderMap, config: &Config) -> bool {
             .and_then(|host| host.to_str().ok())
             .is_some_and(|host| {
                 origin
-                    .strip_prefix("http://")
+                    .strip_prefix(config.scheme())
+                    .and_then(|rest| rest.strip_prefix("://"))
                     .is_some_and(|of| of.eq_ignore_ascii_case(host))
             }),
     }

@@ -263,7 +263,7 @@ impl Server {
         let url = match (url, &config.public_url) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
             (None, Some(origin)) => origin.as_str().to_owned(),
-            (None, None) => format!("http://{}", reachable(config)),
+            (None, None) => format!("{}://{}", config.scheme(), reachable(config)),
         };
         // Where the key goes is said here, and nowhere else.
         let http = Client::builder()

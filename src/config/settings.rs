@@ -185,3 +185,20 @@ impl Default for Config {
         Self::from_arg_matches(&program).expect("the defaults are good")
     }
 }
+
+impl Config {
+    /// Whether browsers reach the server over TLS, its own or a proxy's.
+    pub fn is_secure(&self) -> bool {
+        let public = self.public_url.as_ref();
+        public.map_or(self.tls_cert.is_some(), Origin::is_secure)
+    }
+
+    /// How the server itself is spoken to.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() {
+            "https"
+        } else {
+            "http"
+        }
+    }
+}

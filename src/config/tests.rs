@@ -25,7 +25,7 @@ fn flags_win_over_the_environment_and_that_over_defaults() {
         ("ROOMCAST_PUBLIC_URL", ""),
     ];
     let program = parse(&["serve", "--listen", "127.0.0.1:2"], &environment).unwrap();
-    assert_eq!(program.verb, Some(Verb::Serve));
+    assert_eq!(program.verb, Some(Verb::Serve { replace: false }));
     assert_eq!(program.config.listen.port(), 2);
     assert_eq!(program.config.heartbeat, Duration::from_secs(5));
     assert_eq!(program.config.ping_timeout, Duration::from_secs(10));

@@ -11,7 +11,11 @@ use crate::realtime::{Channel, UserId};
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Verb {
     /// Run the server; so does no command at all.
-    Serve,
+    Serve {
+        /// Take the place of a running server of yours at the same address: nobody is refused in between.
+        #[arg(long)]
+        replace: bool,
+    },
     /// Run it with demo people and data that are gone afterwards, on this machine only.
     Dev,
     /// Say whether the configuration is good and the database can be used, and end.

@@ -16,7 +16,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// `GET /readyz`: requests can be served.
 pub(super) async fn readyz(State(app): State<Roomcast>) -> Response {
-    if app.is_stopping() {
+    if !app.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server shuts down\n").into_response();
     }
     let alive = async {

@@ -31,19 +31,16 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, patch, post, put};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::Roomcast;
 use crate::caller::{Identity, identify};
-use crate::config::Origin;
 use crate::error::Error;
 use crate::notify::{Notifier, notify};
 use crate::transport::{poll, sse, upgrade};
 use crate::{origin, session};
-
-/// The largest body of a request, in bytes.
-const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
 impl Roomcast {
     /// The whole server: the HTTP API, WebSocket, SSE and long polling.
@@ -57,7 +54,7 @@ impl Roomcast {
                 header::CACHE_CONTROL,
                 no_store,
             ));
-        let streams = self.identifying(streams());
+        let (streams, secure) = (self.identifying(streams()), self.config().is_secure());
         let streams = streams.layer(map_response(sse::refuse_softly));
         Router::new()
             .merge(api)
@@ -78,6 +75,13 @@ impl Roomcast {
                 header::REFERRER_POLICY,
                 HeaderValue::from_static("no-referrer"),
             ))
+            // For a year no browser goes to the same name without TLS (RFC 6797).
+            .layer(option_layer(secure.then(|| {
+                SetResponseHeaderLayer::if_not_present(
+                    header::STRICT_TRANSPORT_SECURITY,
+                    HeaderValue::from_static("max-age=31536000"),
+                )
+            })))
             .layer(CatchPanicLayer::custom(panicked))
             .with_state(self.clone())
     }
@@ -93,7 +97,8 @@ impl Roomcast {
         let notifier = Notifier {
             log,
             tasks,
-            max_body_bytes: MAX_BODY_BYTES,
+            max_body_bytes: self.config().max_body_bytes,
+            body_timeout: self.config().body_timeout,
         };
         self.identifying(routes.layer(from_fn_with_state(notifier, notify)))
     }
@@ -105,11 +110,7 @@ impl Roomcast {
             store: store.clone(),
             config: Arc::clone(self.shared_config()),
         };
-        let secure = self
-            .config()
-            .public_url
-            .as_ref()
-            .is_some_and(Origin::is_secure);
+        let secure = self.config().is_secure();
         routes
             .layer(from_fn_with_state(identity, identify))
             .layer(session::layer(store, log, secure))

@@ -44,8 +44,6 @@ const SOCKET_ID: [HeaderName; 2] = [
 
 /// The largest body of somebody who is not logged in, in bytes.
 const MAX_ANONYMOUS_BYTES: usize = 16 * 1024;
-/// How long a client may take to send a body.
-const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long a mutating handler may take once its body is there.
 const HANDLER_TIME: Duration = Duration::from_secs(10);
 
@@ -168,6 +166,7 @@ pub(crate) struct Notifier {
     pub(crate) log: Log,
     pub(crate) tasks: TaskTracker,
     pub(crate) max_body_bytes: usize,
+    pub(crate) body_timeout: Duration,
 }
 
 /// The layer: goes round every route that may change something.
@@ -194,9 +193,9 @@ pub(crate) async fn notify(
     let max_bytes = if known {
         notifier.max_body_bytes
     } else {
-        MAX_ANONYMOUS_BYTES
+        MAX_ANONYMOUS_BYTES.min(notifier.max_body_bytes)
     };
-    let request = match read_body(request, max_bytes).await {
+    let request = match read_body(request, max_bytes, notifier.body_timeout).await {
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
@@ -264,13 +263,17 @@ fn socket_id(headers: &HeaderMap) -> Option<SocketId> {
     SocketId::parse(value.to_str().ok()?)
 }
 
-async fn read_body(request: Request, max_bytes: usize) -> Result<Request, Error> {
+async fn read_body(
+    request: Request,
+    max_bytes: usize,
+    patience: Duration,
+) -> Result<Request, Error> {
     let (parts, body) = request.into_parts();
     let too_large = || Error::TooLarge(format!("The body may have at most {max_bytes} bytes."));
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(too_large());
     }
-    let collecting = tokio::time::timeout(BODY_TIME, Limited::new(body, max_bytes).collect());
+    let collecting = tokio::time::timeout(patience, Limited::new(body, max_bytes).collect());
     match collecting.await {
         Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes.to_bytes()))),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(

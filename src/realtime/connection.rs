@@ -57,10 +57,15 @@ impl ConnectionId {
         self.0
     }
 
-    /// Milliseconds to wait before coming back: spread over 1 to 5 seconds, so that a restart is no stampede.
-    pub fn retry(self) -> u64 {
+    /// Milliseconds to wait before coming back: spread over 1 to 5 seconds, and, where more than that come back, so that
+    /// about a thousand do in a second, over 30 seconds at most. A restart is no stampede.
+    pub fn retry(self, crowd: usize) -> u64 {
+        let span = u64::try_from(crowd)
+            .unwrap_or(u64::MAX)
+            .clamp(4_000, 29_000);
         // Multiplying by an odd constant spreads neighbouring numbers over the whole range (Fibonacci hashing).
-        1_000 + (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % 4_000
+        let spread = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        1_000 + ((spread * span) >> 32)
     }
 }
 

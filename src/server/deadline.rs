@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// A stream whose writes fail when nothing of them has gone out for a time.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Deadline<S> {
     patience: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs while nothing is read, where that has a bound.
+    idle: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
 impl<S> Deadline<S> {
@@ -26,7 +28,14 @@ impl<S> Deadline<S> {
             stream,
             patience,
             stalled: None,
+            idle: None,
         }
+    }
+
+    /// Fails reads, too, when nothing has come for a time.
+    pub(super) fn idle_at_most(mut self, time: Duration) -> Self {
+        self.idle = Some((time, Box::pin(tokio::time::sleep(time))));
+        self
     }
 
     fn watch<T>(
@@ -56,7 +65,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadline<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let Some((time, idle)) = &mut self.idle else {
+            return read;
+        };
+        if read.is_ready() {
+            let until = Instant::now() + *time;
+            idle.as_mut().reset(until);
+            return read;
+        }
+        ready!(idle.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client says nothing",
+        )))
     }
 }
 

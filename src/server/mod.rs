@@ -2,39 +2,43 @@
 //!
 //! axum's own loop never times a client out and waits for streams for ever; this one does neither.
 
+mod connection;
 mod deadline;
+pub mod handover;
+mod peers;
+pub mod systemd;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
 
 use crate::app::Roomcast;
+use crate::metrics::Refusal;
 pub(crate) use deadline::Deadline;
+use peers::Peers;
+pub use tls::Certificate;
 
-/// How long a client may take for the head of a request, the first byte included.
-const HEADER_TIME: Duration = Duration::from_secs(10);
-/// The most bytes of a request's head, and of what is read ahead of its body.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// How many may wait to be accepted. Many come at once when a server comes back; the kernel may allow fewer.
+const BACKLOG: u32 = 4_096;
 /// How long nothing is accepted after accepting failed, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is said that accepting fails.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Listens on an address.
 ///
 /// # Errors
 /// When that is not possible; the message says what to do.
 pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+    bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "cannot listen on {address}: the port is taken\n  try       ROOMCAST_LISTEN={}:{}, or port 0 for a free one",
+            "cannot listen on {address}: the port is taken\n  try       ROOMCAST_LISTEN={}:{}, or port 0 for a free one\n  or        roomcast serve --replace, if it is a Roomcast of yours that is to go",
             address.ip(),
             address.port().checked_add(1).unwrap_or(3000),
         ),
@@ -42,17 +46,83 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // Connections of a server that has just ended are no reason not to begin.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves a router until the application is told to stop.
 pub async fn serve(app: &Roomcast, listener: TcpListener, router: Router) {
+    open(app, listener, router, None);
+    app.stopping().cancelled().await;
+}
+
+/// Serves a router from now on, over TLS where there is a certificate. Also while the application stops: who comes late
+/// is told so. It ends with [`Roomcast::wait`], or when the socket is handed over.
+pub fn open(
+    app: &Roomcast,
+    listener: TcpListener,
+    router: Router,
+    certificate: Option<Arc<Certificate>>,
+) {
+    if let Some(certificate) = &certificate {
+        let following = Arc::clone(certificate).follow(app.stopping().clone());
+        app.tasks().spawn(following);
+    }
+    app.doors()
+        .spawn(accept(app.clone(), listener, router, certificate));
+}
+
+async fn accept(
+    app: Roomcast,
+    listener: TcpListener,
+    router: Router,
+    certificate: Option<Arc<Certificate>>,
+) {
+    let peers = Peers::new(app.config());
+    let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = app.stopping().cancelled() => return,
+            () = app.leaving().cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                app.tasks()
-                    .spawn(connection(app.clone(), stream, peer, router.clone()));
+                let Some(place) = peers.admit(peer.ip()) else {
+                    // Whoever has so many is not worth an answer.
+                    app.metrics().refuse(Refusal::TcpConnections);
+                    continue;
+                };
+                let config = certificate.as_ref().map(|certificate| certificate.config());
+                let (of, router) = (app.clone(), router.clone());
+                let serving = async move {
+                    let _place = place;
+                    match config {
+                        None => connection::plain(of, stream, peer, router).await,
+                        Some(config) => {
+                            connection::secure(of, stream, peer, router, config).await;
+                        }
+                    }
+                };
+                if app.is_stopping() {
+                    // Who comes late is told so, and not waited for: there may always be one more.
+                    let ended = app.ended().clone();
+                    app.doors().spawn(async move {
+                        tokio::select! {
+                            () = serving => {}
+                            () = ended.cancelled() => {}
+                        }
+                    });
+                } else {
+                    app.tasks().spawn(serving);
+                }
             }
             // The client was gone before we looked.
             Err(error)
@@ -61,37 +131,12 @@ pub async fn serve(app: &Roomcast, listener: TcpListener, router: Router) {
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) => {
-                tracing::error!(%error, "cannot accept connections; those that are there go on");
+                if complained.is_none_or(|at| at.elapsed() > COMPLAINT_PAUSE) {
+                    tracing::error!(%error, "cannot accept connections; those that are there go on");
+                    complained = Some(Instant::now());
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-}
-
-async fn connection(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: Router) {
-    // Events are small and not to be waited for.
-    let _ = stream.set_nodelay(true);
-    let service = router.map_request(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        request.map(axum::body::Body::new)
-    });
-    let stream = Deadline::new(stream, app.config().ping_timeout);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = app.stopping().cancelled() => {
-            // The request in flight is answered, and the connection closed after it.
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "a connection ended early");
     }
 }

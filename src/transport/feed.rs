@@ -81,6 +81,11 @@ impl Feed {
         self.handle.connection()
     }
 
+    /// Milliseconds after which the client is to come back.
+    pub(super) fn retry(&self) -> u64 {
+        self.registry.retry(self.connection().id)
+    }
+
     /// With whose rights now; a guest has few, and is nobody.
     pub(super) fn caller(&self) -> Option<Arc<Caller>> {
         self.standing.borrow().clone()

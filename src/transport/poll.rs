@@ -16,7 +16,7 @@ use super::connect::{Ask, connect};
 use super::feed::Feed;
 use crate::app::Roomcast;
 use crate::error::Error;
-use crate::realtime::connection::{ConnectionId, Transport};
+use crate::realtime::connection::Transport;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::Frame;
 use crate::realtime::{Close, Cursor};
@@ -86,7 +86,7 @@ pub(crate) async fn poll(
         if let Err(close) = filled
             && answer.frames.is_empty()
         {
-            if let Some(refusal) = refusal(close, feed.connection().id) {
+            if let Some(refusal) = refusal(close, feed.retry()) {
                 return Err(refusal);
             }
             // Nothing was left out on the way here, so that a long way is not begun anew each time.
@@ -99,13 +99,13 @@ pub(crate) async fn poll(
 
 /// What a poll that has nothing to tell is answered with when its connection ends. Nothing, where the client is just to
 /// come again: with new rights, or for what was too much at once.
-fn refusal(close: Close, id: ConnectionId) -> Option<Error> {
+fn refusal(close: Close, retry: u64) -> Option<Error> {
     match close {
         Close::SessionEnded => Some(Error::Unauthorized(close.message())),
         Close::Removed => Some(Error::forbidden(close.message())),
         Close::Shutdown | Close::Internal => Some(Error::Unavailable {
             detail: close.message(),
-            retry_after: id.retry().div_ceil(1_000),
+            retry_after: retry.div_ceil(1_000),
         }),
         _ => None,
     }

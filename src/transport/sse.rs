@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 
-use ::http::{HeaderMap, HeaderValue, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::connect::{Ask, connect};
 use super::feed::Feed;
@@ -22,29 +24,36 @@ use crate::realtime::protocol::{ErrorCode, Frame};
 pub(crate) async fn channel(
     State(app): State<Roomcast>,
     channel: Result<Path<String>, PathRejection>,
+    version: Version,
     headers: HeaderMap,
     mut ask: Ask,
 ) -> Result<Response, Error> {
     // What is not UTF-8 once decoded is no channel either.
     ask.channel(channel.as_deref().map_or("", String::as_str))?;
-    answer(&app, ask, &headers).await
+    answer(&app, ask, version, &headers).await
 }
 
 /// `GET /sse/events?channel=…&channel=…`
 pub(crate) async fn channels(
     State(app): State<Roomcast>,
+    version: Version,
     headers: HeaderMap,
     ask: Ask,
 ) -> Result<Response, Error> {
-    answer(&app, ask, &headers).await
+    answer(&app, ask, version, &headers).await
 }
 
-async fn answer(app: &Roomcast, mut ask: Ask, headers: &HeaderMap) -> Result<Response, Error> {
+async fn answer(
+    app: &Roomcast,
+    mut ask: Ask,
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<Response, Error> {
     ask.last_event_id(headers);
     let data_only = ask.data_only;
     let feed = connect(app, ask, Transport::Sse).await?;
     // How soon to come back when the line breaks; a browser's own default is up to it.
-    let retry = feed.connection().id.retry();
+    let retry = feed.retry();
     let first = Bytes::from(format!("retry: {retry}\n"));
     let chunks = stream::unfold(Some((feed, first)), move |state| async move {
         let (mut feed, first) = state?;
@@ -54,7 +63,37 @@ async fn answer(app: &Roomcast, mut ask: Ask, headers: &HeaderMap) -> Result<Res
             more.then_some((feed, Bytes::new())),
         ))
     });
-    Ok(event_stream(Body::from_stream(chunks)))
+    let body = if version == Version::HTTP_2 {
+        Body::from_stream(push(app, chunks))
+    } else {
+        Body::from_stream(chunks)
+    };
+    Ok(event_stream(body))
+}
+
+/// Gives up on a stream whose client takes nothing for too long. Over HTTP/1.1 the connection itself does (see
+/// `server/deadline.rs`); over HTTP/2 that may go on, and the stream is just not asked for more.
+fn push<C: Send + 'static>(
+    app: &Roomcast,
+    chunks: impl Stream<Item = C> + Send + 'static,
+) -> impl Stream<Item = C> + Send + 'static {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let patience = app.config().ping_timeout;
+    app.tasks().spawn(async move {
+        let mut chunks = std::pin::pin!(chunks);
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = sender.closed() => return,
+            };
+            let Some(chunk) = chunk else { return };
+            match timeout(patience, sender.send(chunk)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    });
+    stream::poll_fn(move |cx| receiver.poll_recv(cx))
 }
 
 /// The next bytes of a stream, and whether more follow. What waits together goes out together.
@@ -77,12 +116,7 @@ async fn next(feed: &mut Feed, first: Bytes, data_only: bool) -> (Bytes, bool) {
             }
             (chunk.freeze(), true)
         }
-        Waiting::Closed(close) => (
-            Frame::disconnect(close, feed.connection().id.retry())
-                .sse()
-                .clone(),
-            false,
-        ),
+        Waiting::Closed(close) => (Frame::disconnect(close, feed.retry()).sse().clone(), false),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /ws`: from a request to a WebSocket (RFC 6455 section 4.2).
+//! `/ws`: from a request to a WebSocket, by GET (RFC 6455 section 4.2) or, over HTTP/2, by CONNECT (RFC 8441).
 //!
 //! Checked here rather than by axum, which lets empty, doubled and malformed keys pass, and whose sockets nobody waits
 //! for at shutdown.
@@ -7,6 +7,7 @@ use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http_body::Body as _;
+use hyper::ext::Protocol;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connect::{Ask, connect};
@@ -17,15 +18,13 @@ use crate::realtime::connection::Transport;
 
 /// Upgrades a request to a WebSocket.
 pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -> Response {
-    if request.method() != Method::GET {
-        return with_header(
-            Error::MethodNotAllowed.into_response(),
-            header::ALLOW,
-            "GET",
-        );
-    }
-    let accept = match handshake(&request) {
-        Ok(accept) => accept,
+    let handshake = if request.version() == Version::HTTP_2 {
+        handshake_http2(&request)
+    } else {
+        handshake(&request)
+    };
+    let agreed = match handshake {
+        Ok(agreed) => agreed,
         Err(response) => return *response,
     };
     let upgrading = hyper::upgrade::on(&mut request);
@@ -51,17 +50,32 @@ pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -
             }
         }
     });
-    let response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let response = with_header(response, header::CONNECTION, "upgrade");
-    let mut response = with_header(response, header::UPGRADE, "websocket");
-    response
-        .headers_mut()
-        .insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    response
+    agreed
 }
 
-/// The answer to the client's key, or the refusal of a request that is no handshake.
-fn handshake(request: &Request) -> Result<HeaderValue, Box<Response>> {
+/// The answer to a handshake over HTTP/2, or the refusal of a request that is none.
+fn handshake_http2(request: &Request) -> Result<Response, Box<Response>> {
+    let protocol = request.extensions().get::<Protocol>();
+    let asked = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+    if request.method() != Method::CONNECT || !asked {
+        return Err(Box::new(
+            Error::invalid(
+                "invalid-upgrade",
+                "This is a WebSocket: over HTTP/2 expected CONNECT with :protocol websocket (RFC 8441).",
+            )
+            .into_response(),
+        ));
+    }
+    check_version(request.headers())?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// The answer with that to the client's key, or the refusal of a request that is no handshake.
+fn handshake(request: &Request) -> Result<Response, Box<Response>> {
+    if request.method() != Method::GET {
+        let response = Error::MethodNotAllowed.into_response();
+        return Err(Box::new(with_header(response, header::ALLOW, "GET")));
+    }
     let headers = request.headers();
     let wrong =
         |detail: &'static str| Box::new(Error::invalid("invalid-upgrade", detail).into_response());
@@ -76,18 +90,30 @@ fn handshake(request: &Request) -> Result<HeaderValue, Box<Response>> {
             "Expected Connection: Upgrade; a proxy in between may have taken it away.",
         ));
     }
-    if only(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let response = required("Expected Sec-WebSocket-Version: 13.");
-        let response = with_header(response, header::SEC_WEBSOCKET_VERSION, "13");
-        return Err(Box::new(response));
-    }
+    check_version(headers)?;
     if !request.body().is_end_stream() {
         return Err(wrong("An upgrade has no body."));
     }
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
     let key = key.ok_or_else(|| wrong("Expected one Sec-WebSocket-Key of 16 bytes in base64."))?;
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
-        .map_err(|_| wrong("That key cannot be answered."))
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .map_err(|_| wrong("That key cannot be answered."))?;
+    let response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let response = with_header(response, header::CONNECTION, "upgrade");
+    let mut response = with_header(response, header::UPGRADE, "websocket");
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(response)
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    if only(headers, &header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13") {
+        return Ok(());
+    }
+    let response = Error::UpgradeRequired("Expected Sec-WebSocket-Version: 13.").into_response();
+    let response = with_header(response, header::SEC_WEBSOCKET_VERSION, "13");
+    Err(Box::new(response))
 }
 
 fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a HeaderValue> {

@@ -243,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Answers what was asked before, says why it ends, closes, and leaves the client time to read that.
     async fn close(mut self, close: Close) {
         let connection = Arc::clone(self.feed.connection());
-        let disconnect = Frame::disconnect(close, connection.id.retry());
+        let disconnect = Frame::disconnect(close, self.feed.retry());
         // Out of every room at once: nothing more is for this client.
         drop(self.feed);
         let mut last = match connection.outbox.try_take() {

@@ -370,6 +370,8 @@ fn documents_point_at_files_that_exist() {
         "docs/http.md",
         "docs/durability.md",
         "docs/channels.md",
+        "docs/restarts.md",
+        "docs/tls.md",
     ]) {
         let text = read(document);
         let folder = Path::new(ROOT)

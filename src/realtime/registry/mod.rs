@@ -16,7 +16,7 @@ mod versions;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use time::OffsetDateTime;
@@ -50,6 +50,8 @@ pub struct Registry {
     state: Mutex<State>,
     /// There is something to be told a little later.
     wake: Notify,
+    /// How many are to come back after the shutdown that has begun; 0 before.
+    crowd: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,7 @@ impl Registry {
             limits,
             state: Mutex::new(state),
             wake: Notify::new(),
+            crowd: AtomicUsize::new(0),
         }
     }
 
@@ -343,11 +346,19 @@ impl Registry {
             .push(frame(self.cursor_at(state.position)));
     }
 
-    /// Ends every connection, for a shutdown.
-    pub fn close_all(&self, close: Close) {
-        for entry in self.state.lock().unwrap().connections.values() {
-            entry.connection.outbox.close(close);
-        }
+    /// Every connection, for a shutdown. From now on `retry` is spread so widely that as many as these come back at a
+    /// rate that one server bears.
+    pub fn spread(&self) -> Vec<Arc<Connection>> {
+        let state = self.state.lock().unwrap();
+        let entries = state.connections.values();
+        let connections: Vec<_> = entries.map(|entry| Arc::clone(&entry.connection)).collect();
+        self.crowd.store(connections.len(), Ordering::Relaxed);
+        connections
+    }
+
+    /// Milliseconds that a connection is to wait before it comes back.
+    pub fn retry(&self, id: ConnectionId) -> u64 {
+        id.retry(self.crowd.load(Ordering::Relaxed))
     }
 
     fn disconnect(&self, connection: &Connection) {

@@ -1,0 +1,232 @@
+//! One connection: plain or TLS, HTTP/1.1 or HTTP/2, from the first byte to its end, with a time for everything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use http::{HeaderValue, Request, Version, header};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::Deadline;
+use crate::app::Roomcast;
+use crate::config::Config;
+
+/// The most bytes of a request's head, and of what is read ahead of its body.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// What the kernel keeps of what a client does not take, in bytes; without a bound it is some megabytes.
+const UNSENT_BYTES: u32 = 128 * 1024;
+/// Requests, streams and sockets at once on one connection of HTTP/2.
+const MAX_STREAMS: u32 = 250;
+/// What a client may send ahead on one stream of HTTP/2, and on all of a connection, in bytes.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What is kept of what a client does not take of one stream, in bytes.
+const STREAM_BUFFER: usize = 64 * 1024;
+/// Streams that a client may reset before the server has looked at them (CVE-2023-44487).
+const MAX_RESETS: usize = 20;
+/// How long a new connection may take for its request once the server stops.
+const LATE: Duration = Duration::from_secs(1);
+/// How long a connection of HTTP/2 stays on which nothing goes on.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// Serves a connection as it comes.
+pub(super) async fn plain(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: Router) {
+    prepare(&stream, app.config());
+    let stream = Deadline::new(stream, app.config().ping_timeout);
+    serve_http1(&app, stream, peer, router).await;
+}
+
+/// Serves a connection over TLS.
+pub(super) async fn secure(
+    app: Roomcast,
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    config: Arc<ServerConfig>,
+) {
+    prepare(&stream, app.config());
+    let Some(stream) = handshake(stream, config, app.config().header_timeout).await else {
+        return;
+    };
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = Deadline::new(stream, app.config().ping_timeout);
+    if h2 {
+        serve_http2(&app, stream.idle_at_most(IDLE), peer, router).await;
+    } else {
+        serve_http1(&app, stream, peer, router).await;
+    }
+}
+
+/// What the operating system is to do with a connection. Where it cannot, the connection is as good as it is.
+fn prepare(stream: &TcpStream, config: &Config) {
+    // Events are small and not to be waited for.
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+    // Who is gone without a word takes no bytes and answers no question: found out as soon as by a WebSocket's ping.
+    let keepalive = TcpKeepalive::new()
+        .with_time(config.heartbeat.max(Duration::from_secs(1)))
+        .with_interval((config.ping_timeout / 3).max(Duration::from_secs(1)))
+        .with_retries(3);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(config.ping_timeout.max(Duration::from_secs(1))));
+}
+
+async fn handshake(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    patience: Duration,
+) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    let shaking = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic() {
+            return Ok(Err(stream));
+        }
+        TlsAcceptor::from(config).accept(stream).await.map(Ok)
+    };
+    match timeout(patience, shaking).await {
+        Ok(Ok(Ok(stream))) => Some(stream),
+        Ok(Ok(Err(stream))) => {
+            refuse_plain(stream).await;
+            None
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake was not finished in time");
+            None
+        }
+    }
+}
+
+/// Somebody speaks HTTP where TLS is spoken: an answer says so better than the end of the connection.
+async fn refuse_plain(mut stream: TcpStream) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 46\r\n\
+        Connection: close\r\n\r\nThis port speaks TLS: use https:// and wss://.\n";
+    let _ = timeout(Duration::from_secs(1), stream.write_all(ANSWER)).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn serve_http1<S>(app: &Roomcast, stream: Deadline<S>, peer: SocketAddr, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let begun = CancellationToken::new();
+    let service = router.map_request({
+        let begun = begun.clone();
+        move |request| {
+            begun.cancel();
+            with_peer(request, peer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.config().header_timeout)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = last_request(app, &begun) => {
+            // The request in flight is answered, and the connection closed after it.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+/// Waits until a connection is to take no more requests. hyper would close one that is new without an answer, though a
+/// request is on its way.
+async fn last_request(app: &Roomcast, begun: &CancellationToken) {
+    app.stopping().cancelled().await;
+    let _ = timeout(LATE, begun.cancelled()).await;
+}
+
+async fn serve_http2<S>(app: &Roomcast, stream: Deadline<S>, peer: SocketAddr, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = router.map_request(move |request| with_peer(with_host(request), peer));
+    let config = app.config();
+    let mut builder = http2::Builder::new(Tracked(app.tasks().clone()));
+    builder
+        .timer(TokioTimer::new())
+        // Only while something goes on; otherwise the connection ends by being idle.
+        .keep_alive_interval(config.heartbeat)
+        .keep_alive_timeout(config.ping_timeout)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_BUFFER)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol();
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = app.stopping().cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+fn with_peer(mut request: Request<Incoming>, peer: SocketAddr) -> Request<axum::body::Body> {
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request.map(axum::body::Body::new)
+}
+
+/// Where HTTP/2 has the host in `:authority`, a header is of no account (RFC 9113, section 8.3.1). Here it is one again.
+fn with_host(mut request: Request<Incoming>) -> Request<Incoming> {
+    debug_assert_eq!(request.version(), Version::HTTP_2);
+    let host = request
+        .uri()
+        .authority()
+        .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request
+}
+
+/// Runs the tasks of a connection of HTTP/2 where a shutdown waits for them.
+#[derive(Debug, Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}

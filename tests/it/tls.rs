@@ -1,4 +1,4 @@
-//! TLS without a proxy: HTTP/2 for those who speak it, WebSockets over both, and a certificate that changes.
+//! TLS without a proxy: HTTP/2 for those who speak it, sockets over both, and a certificate that changes.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write, stdin, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
+use roomcast::config::{Config, Program, Refused, UserVerb, Verb, reference};
 
 use roomcast::remote::{self, Heard, Said};
 use roomcast::store::Store;
@@ -32,11 +32,15 @@ const RESERVED_FILES: u64 = 100;
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
-    let environment = match environment() {
-        Ok(environment) => environment,
+    let dotenv = match dotenv() {
+        Ok(dotenv) => dotenv,
         Err(error) => return refuse(&format!(".env: {error}")),
     };
-    let program = match Program::parse_from_parts(std::env::args_os(), &environment) {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let program = Program::parse_with_dotenv(std::env::args_os(), &environment, &dotenv);
+    let program = match program {
         Ok(program) => program,
         Err(Refused::Message(message)) => return refuse(&message),
         Err(Refused::Clap(error)) => {
@@ -64,23 +68,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the environment says, and `.env` where the environment says nothing.
-fn environment() -> Result<BTreeMap<String, String>, dotenvy::Error> {
-    let mut variables = BTreeMap::new();
+/// What `.env` says, in the folder where the program was started or above it.
+fn dotenv() -> Result<BTreeMap<String, String>, dotenvy::Error> {
     match dotenvy::dotenv_iter() {
-        Ok(lines) => {
-            for line in lines {
-                let (name, value) = line?;
-                variables.insert(name, value);
-            }
-        }
-        Err(error) if error.not_found() => {}
-        Err(error) => return Err(error),
+        Ok(lines) => lines.collect(),
+        Err(error) if error.not_found() => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
     }
-    let known = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    variables.extend(known);
-    Ok(variables)
 }
 
 fn refuse(message: &str) -> ExitCode {
@@ -110,8 +104,29 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             serve(config, start).await
         }
         Verb::Check => {
+            server::Certificate::of(&config)?;
             Store::check(&config.database_url).await?;
             say("The configuration is good, and the database can be used.");
+            for doubt in config.doubts() {
+                say(&format_args!("warning: {doubt}"));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Config { docs: true, .. } => {
+            say(reference::markdown().trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Config { json: true, .. } => {
+            say(&reference::json(&program.settings));
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Config { .. } => {
+            say(&reference::lines(&program.settings));
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Healthcheck => {
+            remote::healthcheck(&config).await?;
+            say("ready");
             Ok(ExitCode::SUCCESS)
         }
         Verb::User {

@@ -17,6 +17,8 @@ use crate::realtime::{Channel, Cursor, Data, EventName};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take to say whether it is ready.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause before coming back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a connection lasts that has worked: after it the pauses begin anew.
@@ -255,6 +257,34 @@ async fn say(line: String) -> io::Result<()> {
     printing.await.map_err(io::Error::other)?
 }
 
+/// Asks the server on this machine whether it is ready.
+///
+/// # Errors
+/// When it is not, or does not answer.
+pub async fn healthcheck(config: &Config) -> anyhow::Result<()> {
+    let (scheme, address) = match config.ops_listen {
+        Some(ops) => ("http", ops),
+        None => (config.scheme(), config.listen),
+    };
+    let url = format!("{scheme}://{}/readyz", reachable(address));
+    // The certificate is for the name that clients use, and this never leaves the machine.
+    let http = Client::builder()
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(true)
+        .timeout(HEALTH_PATIENCE)
+        .build()?;
+    let answer = http.get(&url).send().await;
+    let answer = answer
+        .map_err(|error| innermost(error.without_url()))
+        .with_context(|| format!("{url} does not answer"))?;
+    if answer.status().is_success() {
+        return Ok(());
+    }
+    let (status, said) = (answer.status(), answer.text().await.unwrap_or_default());
+    bail!("{url} answered {status}: {}", said.trim())
+}
+
 impl Server {
     fn new(config: &Config, url: Option<&str>) -> anyhow::Result<Self> {
         let Some(key) = &config.api_key else {
@@ -263,7 +293,7 @@ impl Server {
         let url = match (url, &config.public_url) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
             (None, Some(origin)) => origin.as_str().to_owned(),
-            (None, None) => format!("{}://{}", config.scheme(), reachable(config)),
+            (None, None) => format!("{}://{}", config.scheme(), reachable(config.listen)),
         };
         // Where the key goes is said here, and nowhere else.
         let http = Client::builder()
@@ -299,8 +329,7 @@ fn innermost(error: reqwest::Error) -> anyhow::Error {
 }
 
 /// Where a server on this machine that listens there is reached.
-fn reachable(config: &Config) -> std::net::SocketAddr {
-    let mut address = config.listen;
+fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

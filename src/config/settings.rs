@@ -44,6 +44,9 @@ pub enum LogFormat {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Config {
+    /// A file of settings, in TOML.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The address and port to listen on; port 0 picks a free one.
     #[arg(
         long,
@@ -83,9 +86,15 @@ pub struct Config {
     /// The key that back ends publish and listen with; at least 32 bytes. Without one nobody does.
     #[arg(long, global = true, value_parser = value::secret, value_name = "KEY")]
     pub api_key: Option<Secret>,
+    /// A file with that key, instead of the key itself.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
     /// The secret that client tokens are signed with; at least 32 bytes. None: no tokens.
     #[arg(long, global = true, value_parser = value::secret, value_name = "SECRET")]
     pub token_secret: Option<Secret>,
+    /// A file with that secret, instead of the secret itself.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_secret_file: Option<PathBuf>,
     /// A file with the rules of each kind of channel; docs/channels.md says what may stand in it.
     #[arg(long, global = true, value_name = "FILE")]
     pub channels: Option<PathBuf>,

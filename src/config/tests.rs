@@ -76,7 +76,7 @@ fn unknown_names_are_refused_with_the_nearest() {
     let message = parse(&[], &[("ROOMCAST_HEARTBEATS", "25s")]).unwrap_err();
     assert_eq!(
         message,
-        "ROOMCAST_HEARTBEATS is not a setting\n  did you mean ROOMCAST_HEARTBEAT?"
+        "ROOMCAST_HEARTBEATS is not a setting\n  set in    environment\n  did you mean ROOMCAST_HEARTBEAT?"
     );
     assert!(parse(&[], &[("ROOMCAST_PORT_3000_TCP", "tcp://10.0.0.1:3000")]).is_ok());
 }

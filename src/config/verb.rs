@@ -20,6 +20,17 @@ pub enum Verb {
     Dev,
     /// Say whether the configuration is good and the database can be used, and end.
     Check,
+    /// Print every setting with what holds, and where that comes from.
+    Config {
+        /// As JSON.
+        #[arg(long, conflicts_with = "docs")]
+        json: bool,
+        /// The reference of all settings instead, in Markdown.
+        #[arg(long)]
+        docs: bool,
+    },
+    /// Ask a running server whether it is ready, and end with status 0 if it is. For containers.
+    Healthcheck,
     /// Manage users.
     User {
         /// What to do with them.

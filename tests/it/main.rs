@@ -15,6 +15,7 @@ mod asking;
 mod attacks;
 mod chat;
 mod churn;
+mod config;
 mod cors;
 mod crash;
 mod documents;

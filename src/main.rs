@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::future::pending;
 use std::io::{IsTerminal, Write, stdin, stdout};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb};
@@ -15,6 +17,7 @@ use roomcast::store::Store;
 use roomcast::token::{self, Claims};
 use roomcast::{Roomcast, accounts, dev, server, telemetry};
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Gives back the 19 MiB of each password hash, which glibc's would keep: measured with 120 logins at once.
@@ -179,6 +182,10 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
     );
     let listener = server::listen(config.listen).await?;
     let address = listener.local_addr()?;
+    let ops = match config.ops_listen {
+        Some(address) => Some(listen_for_operators(address).await?),
+        None => None,
+    };
     let app = Roomcast::open(config).await?;
     let introduction = if demo {
         Some(dev::fill(&app).await?.introduction(address))
@@ -186,12 +193,19 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
         None
     };
     let serving = server::serve(&app, listener, app.router());
+    let operators = async {
+        match ops {
+            Some(ops) => server::serve(&app, ops, app.ops_router()).await,
+            None => pending().await,
+        }
+    };
     say(&format_args!("listening on http://{address}"));
     if let Some(introduction) = introduction {
         say(&introduction);
     }
     tokio::select! {
         () = serving => {}
+        () = operators => {}
         () = asked_to_stop(&mut terminate, &mut interrupt) => {}
     }
     tracing::info!("shutting down; ask again to end at once");
@@ -205,6 +219,16 @@ async fn serve(config: Config, demo: bool) -> anyhow::Result<ExitCode> {
         }
         () = asked_to_stop(&mut terminate, &mut interrupt) => Ok(ExitCode::FAILURE),
     }
+}
+
+async fn listen_for_operators(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        anyhow::anyhow!(
+            "cannot listen on {address}: {error}\n  example   ROOMCAST_OPS_LISTEN=127.0.0.1:9090"
+        )
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "health and metrics are answered without a login");
+    Ok(listener)
 }
 
 /// Asks for a password twice, without showing it. Listening for interrupts keeps them from ending the process while the

@@ -4,7 +4,7 @@
 //! with the name, the reason and an example.
 
 mod settings;
-mod value;
+pub(crate) mod value;
 mod verb;
 
 use std::collections::BTreeMap;

@@ -2,9 +2,10 @@
 //!
 //! [`turn`] appends in the transaction of the change itself and publishes in the order of commits, [`read`] replays,
 //! [`history`] shows one channel's past, [`schedule`] tells what waits for its time, [`head`] says whether old cursors can
-//! still be trusted, [`trim`] lets go of what is old.
+//! still be trusted, [`trim`] lets go of what is old, [`health`] says whether the disk takes what is appended.
 
 mod head;
+mod health;
 mod history;
 mod read;
 mod schedule;

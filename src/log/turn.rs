@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::head::Head;
+use super::health::Health;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Move;
@@ -50,6 +51,7 @@ pub(super) struct Writer {
     /// A turn is over: there is something to commit, or to roll back.
     finished: Notify,
     registry: Arc<Registry>,
+    health: Health,
 }
 
 /// What whoever has the turn may use.
@@ -107,7 +109,8 @@ impl Turn {
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
             let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
-            open.begin_turn().await?;
+            let begun = open.begin_turn().await;
+            begun.inspect_err(|error| turn.writer.health.fails(error))?;
             Ok(turn)
         });
         prepared.await.map_err(|_| CommitError::Closed)?
@@ -140,14 +143,16 @@ impl Turn {
             let (sender, committed) = oneshot::channel();
             let moves = std::mem::take(&mut self.moves);
             let registry = Arc::clone(&self.writer.registry);
+            let writer = Arc::clone(&self.writer);
             let open = self.open_mut();
-            let events = open.end_turn(&registry, events).await?;
+            let ended = open.end_turn(&registry, events).await;
+            let events = ended.inspect_err(|error| writer.health.fails(error))?;
             open.pending.push(Pending {
                 events,
                 moves,
                 committed: sender,
             });
-            let (position, writer) = (open.appended, Arc::clone(&self.writer));
+            let position = open.appended;
             drop(self);
             committed.await.map_err(|_| CommitError::NotCommitted)?;
             Ok(writer.registry.cursor_at(position))
@@ -243,7 +248,12 @@ impl Writer {
             open: Mutex::new(Some(open)),
             finished: Notify::new(),
             registry,
+            health: Health::default(),
         }
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The committer: commits and publishes what has been finished, until it is stopped and nothing is left.
@@ -267,6 +277,9 @@ impl Writer {
         if open.begun {
             match open.commit().await {
                 Ok(()) => {
+                    if open.committed < open.appended {
+                        self.health.well();
+                    }
                     (open.begun, open.committed) = (false, open.appended);
                     open.head.advance(open.committed);
                     for pending in open.pending.drain(..) {
@@ -277,6 +290,7 @@ impl Writer {
                 }
                 Err(error) => {
                     tracing::error!(%error, changes = open.pending.len(), "the database failed to commit");
+                    self.health.fails(&error);
                     open.reset().await;
                 }
             }

@@ -6,6 +6,7 @@ use super::command::{Failure, quoted};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
+use crate::metrics::Outcome;
 use crate::log::ReadError;
 use crate::realtime::protocol::{CommandId, ErrorCode, Frame};
 use crate::realtime::registry::{Access, Membership, Refusal};
@@ -83,7 +84,12 @@ async fn enter(
             Ok((at, members)) => {
                 // From here on the outbox is held: whatever happens, it gets its answer.
                 let missed = match from {
-                    Some(from) => Some(missed(app, connection, channel, from, at).await),
+                    Some(from) => {
+                        let missed = missed(app, connection, channel, from, at).await;
+                        let outcome = missed.as_ref().map_or(Outcome::Lost, |_| Outcome::Recovered);
+                        app.metrics().resumed(outcome);
+                        Some(missed)
+                    }
                     None => None,
                 };
                 connection

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 
 use super::connect::{Ask, connect};
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
@@ -68,9 +68,12 @@ async fn next(feed: &mut Feed, first: Bytes, data_only: bool) -> (Bytes, bool) {
     };
     match feed.next().await {
         Waiting::Frames(frames) if frames.len() == 1 && first.is_empty() => {
+            feed.wrote(frames[0].told());
             (block(&frames[0]), true)
         }
         Waiting::Frames(frames) => {
+            // What is handed over here is written before more is asked for.
+            feed.wrote(feed::told(&frames));
             let mut chunk = BytesMut::from(first);
             for frame in &frames {
                 chunk.extend_from_slice(&block(frame));

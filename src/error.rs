@@ -112,7 +112,8 @@ impl Error {
             Self::ForeignOrigin => (
                 StatusCode::FORBIDDEN,
                 "forbidden",
-                "Pages of this origin may not use this server; see ROOMCAST_ALLOWED_ORIGINS.".into(),
+                "Pages of this origin may not use this server; see ROOMCAST_ALLOWED_ORIGINS."
+                    .into(),
             ),
             Self::NotFound => (
                 StatusCode::NOT_FOUND,

@@ -130,7 +130,9 @@ fn refusal(origin: &str) -> Error {
             "an origin was refused that no setting can allow; pages of files have none"
         ),
         Complaint::OneTooMany => {
-            tracing::warn!("more origins were refused; they are not named for the rest of this minute");
+            tracing::warn!(
+                "more origins were refused; they are not named for the rest of this minute"
+            );
         }
         Complaint::Known => {}
     }

@@ -18,11 +18,7 @@ use crate::telemetry::shown;
 const UNMATCHED: &str = "unmatched";
 
 /// Sees a request through. The path is logged without its query, which may hold a token.
-pub(super) async fn observe(
-    State(app): State<Roomcast>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn observe(State(app): State<Roomcast>, request: Request, next: Next) -> Response {
     let (began, method) = (Instant::now(), request.method().clone());
     let id = request_id::of(&request, app.config());
     let route = request.extensions().get::<MatchedPath>().cloned();

@@ -11,8 +11,8 @@ use super::admin::Overseer;
 use super::health;
 use crate::app::Roomcast;
 use crate::error::Error;
-use crate::metrics::live::Live;
 use crate::metrics::CONTENT_TYPE;
+use crate::metrics::live::Live;
 
 impl Roomcast {
     /// What is answered at `ROOMCAST_OPS_LISTEN`: health, and metrics without a login. Nothing else, so that whoever
@@ -21,7 +21,10 @@ impl Roomcast {
         Router::new()
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
-            .route("/metrics", get(async |State(app): State<Roomcast>| metrics(&app).await))
+            .route(
+                "/metrics",
+                get(async |State(app): State<Roomcast>| metrics(&app).await),
+            )
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed)
             .layer(SetResponseHeaderLayer::if_not_present(

@@ -17,9 +17,12 @@ const MAX_BYTES: usize = 64;
 /// The id that a proxy of ours gave, or a new one. What anybody else sends could pass off one request as another.
 pub(super) fn of(request: &Request, config: &Config) -> String {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let trusted =
-        peer.is_some_and(|ConnectInfo(peer)| is_trusted(config, peer));
-    let given = if trusted { given(request.headers()) } else { None };
+    let trusted = peer.is_some_and(|ConnectInfo(peer)| is_trusted(config, peer));
+    let given = if trusted {
+        given(request.headers())
+    } else {
+        None
+    };
     given.map_or_else(|| uuid::Uuid::now_v7().to_string(), ToOwned::to_owned)
 }
 
@@ -70,7 +73,10 @@ mod tests {
             ("10.0.0.1", &[&long]),
             ("10.0.0.1", &[]),
         ] {
-            assert!(uuid::Uuid::parse_str(&id(peer, ids)).is_ok(), "{peer} {ids:?}");
+            assert!(
+                uuid::Uuid::parse_str(&id(peer, ids)).is_ok(),
+                "{peer} {ids:?}"
+            );
         }
     }
 }

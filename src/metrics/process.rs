@@ -65,11 +65,7 @@ mod linux {
             process.fd_count()? as f64,
         );
         if let LimitValue::Value(most) = process.limits()?.max_open_files.soft_limit {
-            gauge(
-                "max_fds",
-                "File descriptors that may be open",
-                most as f64,
-            );
+            gauge("max_fds", "File descriptors that may be open", most as f64);
         }
         Ok(())
     }

@@ -54,7 +54,8 @@ impl Summary {
         let per_second = |of: &dyn Fn(&Figures) -> u64| {
             (of(now).saturating_sub(of(before))) as f64 / MINUTE.as_secs_f64()
         };
-        let idle = connections(now) + connections(before) == 0 && published(now) == published(before);
+        let idle =
+            connections(now) + connections(before) == 0 && published(now) == published(before);
         (!idle).then(|| Self {
             connections: connections(now),
             rooms: now.rooms.iter().sum(),

@@ -6,8 +6,8 @@ use super::command::{Failure, quoted};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::metrics::Outcome;
 use crate::log::ReadError;
+use crate::metrics::Outcome;
 use crate::realtime::protocol::{CommandId, ErrorCode, Frame};
 use crate::realtime::registry::{Access, Membership, Refusal};
 use crate::realtime::{Channel, Connection, Cursor, Data, Members};
@@ -86,7 +86,9 @@ async fn enter(
                 let missed = match from {
                     Some(from) => {
                         let missed = missed(app, connection, channel, from, at).await;
-                        let outcome = missed.as_ref().map_or(Outcome::Lost, |_| Outcome::Recovered);
+                        let outcome = missed
+                            .as_ref()
+                            .map_or(Outcome::Lost, |_| Outcome::Recovered);
                         app.metrics().resumed(outcome);
                         Some(missed)
                     }

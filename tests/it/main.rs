@@ -26,6 +26,7 @@ mod history;
 mod matrix;
 mod mistakes;
 mod notifications;
+mod observe;
 mod poll;
 mod presence;
 mod program;

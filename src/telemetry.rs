@@ -28,6 +28,8 @@ pub fn start(config: &Config) {
         logs.with_writer(|| OneLine(Escape::Json))
             .json()
             .flatten_event(true)
+            // The list has it, behind the request that it belongs to.
+            .with_current_span(false)
             .init();
     }
 }

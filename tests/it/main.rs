@@ -23,6 +23,7 @@ mod durability;
 mod embed;
 mod full_disk;
 mod history;
+mod logs;
 mod matrix;
 mod mistakes;
 mod notifications;

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    telemetry::start(&program.config);
+    let telemetry = telemetry::start(&program.config);
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         runtime.shutdown_background();
         ended
     });
+    telemetry.end();
     match ended {
         Ok(code) => code,
         Err(error) => {

@@ -7,11 +7,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::request_id::{self, REQUEST_ID};
 use crate::app::Roomcast;
 use crate::error::Problem;
 use crate::metrics::Refusal;
+#[cfg(feature = "otel")]
+use crate::telemetry;
 use crate::telemetry::shown;
 
 /// What is said of a request to no route: its path is whatever somebody made up.
@@ -28,9 +31,11 @@ pub(super) async fn observe(State(app): State<Roomcast>, request: Request, next:
         id,
         method = shown(method.as_str()),
         path = shown(request.uri().path()),
+        otel.name = Empty,
+        otel.kind = Empty,
     );
     #[cfg(feature = "otel")]
-    crate::telemetry::continue_trace(&span, request.headers(), route);
+    telemetry::continue_trace(&span, request.headers(), shown(method.as_str()), route);
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status(), began.elapsed());
     app.metrics().answered(&method, route, status, took);

@@ -12,6 +12,7 @@ use sqlx::{Connection, Executor, QueryBuilder};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use super::head::Head;
 use super::health::Health;
@@ -73,6 +74,8 @@ struct Open {
 struct Pending {
     events: Vec<Event>,
     moves: Vec<Move>,
+    /// What its publication is a part of.
+    span: Span,
     committed: oneshot::Sender<()>,
 }
 
@@ -139,7 +142,8 @@ impl Turn {
     pub async fn commit(mut self, events: Vec<Event>) -> Result<Cursor, CommitError> {
         // In a task of its own: a client that hangs up now gets both the change and its events, or neither.
         let tasks = self.tasks.clone();
-        let kept = tasks.spawn(async move {
+        let span = tracing::trace_span!(target: "roomcast::trace", "commit", events = events.len());
+        let keeping = async move {
             let (sender, committed) = oneshot::channel();
             let moves = std::mem::take(&mut self.moves);
             let registry = Arc::clone(&self.writer.registry);
@@ -150,13 +154,15 @@ impl Turn {
             open.pending.push(Pending {
                 events,
                 moves,
+                span: Span::current(),
                 committed: sender,
             });
             let position = open.appended;
             drop(self);
             committed.await.map_err(|_| CommitError::NotCommitted)?;
             Ok(writer.registry.cursor_at(position))
-        });
+        };
+        let kept = tasks.spawn(keeping.instrument(span));
         kept.await.map_err(|_| CommitError::Closed)?
     }
 
@@ -283,7 +289,9 @@ impl Writer {
                     (open.begun, open.committed) = (false, open.appended);
                     open.head.advance(open.committed);
                     for pending in open.pending.drain(..) {
-                        self.registry.commit(&pending.events, &pending.moves);
+                        let span = &pending.span;
+                        tracing::trace_span!(target: "roomcast::trace", parent: span, "publish")
+                            .in_scope(|| self.registry.commit(&pending.events, &pending.moves));
                         // Whoever asked may have gone; the change stays.
                         let _ = pending.committed.send(());
                     }

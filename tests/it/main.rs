@@ -49,5 +49,7 @@ mod slow;
 mod sse;
 mod tidy;
 mod tokens;
+#[cfg(feature = "otel")]
+mod traces;
 mod walk;
 mod websocket;

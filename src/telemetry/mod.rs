@@ -1,36 +1,83 @@
-//! Logs: for people on a terminal, for machines otherwise. Never what a password, token, cookie or event says.
+//! Logs: for people on a terminal, for machines otherwise. Never what a password, token, cookie or event says. And
+//! traces, in builds that have them.
+
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write, stderr};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::config::{Config, LogFormat};
+#[cfg(feature = "otel")]
+pub(crate) use traces::continue_trace;
 
 /// As much of what comes from outside as a line has of it, in bytes.
 const MAX_SHOWN: usize = 256;
 
-/// Starts logging, to standard error.
-pub fn start(config: &Config) {
+/// What has been started.
+#[derive(Debug)]
+#[must_use = "traces that wait are sent at its end"]
+pub struct Telemetry {
+    #[cfg(feature = "otel")]
+    traces: Option<traces::Traces>,
+}
+
+impl Telemetry {
+    /// Sends what waits to be sent. Blocks for at most 5 seconds.
+    pub fn end(self) {
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.traces {
+            traces.end();
+        }
+    }
+}
+
+/// Starts logging, to standard error. Called from outside of a runtime: what sends traces has one of its own.
+pub fn start(config: &Config) -> Telemetry {
     let filter = EnvFilter::try_new(filter(config)).unwrap_or_else(|_| EnvFilter::new("info"));
     let pretty = match config.log_format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter);
-    if pretty {
-        logs.with_writer(|| OneLine(Escape::Text))
+    let logs = if pretty {
+        fmt::layer()
+            .with_writer(|| OneLine(Escape::Text))
             .with_target(false)
             .with_ansi(stderr().is_terminal())
-            .init();
+            .boxed()
     } else {
-        logs.with_writer(|| OneLine(Escape::Json))
+        fmt::layer()
+            .with_writer(|| OneLine(Escape::Json))
             .json()
             .flatten_event(true)
             // The list has it, behind the request that it belongs to.
             .with_current_span(false)
+            .boxed()
+    };
+    let registry = tracing_subscriber::registry().with(logs.with_filter(filter));
+    #[cfg(feature = "otel")]
+    {
+        let (traces, error) = match traces::Traces::to_collector() {
+            Ok(traces) => (traces, None),
+            Err(error) => (None, Some(error)),
+        };
+        registry
+            .with(traces.as_ref().map(traces::Traces::layer))
             .init();
+        if let Some(error) = error {
+            tracing::error!(%error, "no traces are sent");
+        }
+        Telemetry { traces }
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        registry.init();
+        Telemetry {}
     }
 }
 

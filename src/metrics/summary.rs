@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::realtime::Registry;
 use crate::realtime::figures::Figures;
+use crate::telemetry;
 
 /// How often it is said.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -18,6 +19,13 @@ pub(crate) async fn tell(registry: Arc<Registry>, stopping: CancellationToken) {
         tokio::select! {
             () = tokio::time::sleep(MINUTE) => {}
             () = stopping.cancelled() => return,
+        }
+        let left_out = telemetry::left_out();
+        if left_out > 0 {
+            tracing::warn!(
+                lines = left_out,
+                "so much was logged that lines were left out"
+            );
         }
         let now = registry.figures();
         if let Some(summary) = Summary::of(&last, &now) {

@@ -1,6 +1,6 @@
 //! The text format that every version of Prometheus reads, and `promtool check metrics` too.
 //!
-//! The library writes OpenMetrics, where a counter is called without its `_total`, and ends with `# EOF`; in the text
+//! The library writes `OpenMetrics`, where a counter is called without its `_total`, and ends with `# EOF`; in the text
 //! format (Prometheus, exposition formats, version 0.0.4) the name is that of the sample.
 
 use std::fmt::{Error, Write};

@@ -1,17 +1,21 @@
 //! Logs: for people on a terminal, for machines otherwise. Never what a password, token, cookie or event says. And
 //! traces, in builds that have them.
 
+mod flood;
 #[cfg(feature = "otel")]
 mod traces;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write, stderr};
 
+use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::config::{Config, LogFormat};
+use flood::Flood;
+pub(crate) use flood::left_out;
 #[cfg(feature = "otel")]
 pub(crate) use traces::continue_trace;
 
@@ -59,7 +63,8 @@ pub fn start(config: &Config) -> Telemetry {
             .with_current_span(false)
             .boxed()
     };
-    let registry = tracing_subscriber::registry().with(logs.with_filter(filter));
+    let registry =
+        tracing_subscriber::registry().with(logs.with_filter(filter.and(Flood::default())));
     #[cfg(feature = "otel")]
     {
         let (traces, error) = match traces::Traces::to_collector() {

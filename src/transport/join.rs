@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::command::{Failure, quoted};
+use super::command::{Failure, count, quoted};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
@@ -38,6 +38,7 @@ pub(super) async fn join(
 ) {
     let (caller, id) = (caller.as_deref(), id.as_ref());
     if let Err((code, message)) = enter(&app, &connection, caller, id, door).await {
+        count(&app, code);
         connection.outbox.push(Frame::error(id, code, &message));
     }
 }

@@ -70,9 +70,9 @@ async fn whatever_is_sent_a_line_of_the_log_is_one_line_and_short() {
         let ada = logging.person("ada").await;
         let address = ada.address;
         for request in [
-            format!("GET /a\u{202e}b\u{2028}c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            "GET /a\u{202e}b\u{2028}c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
             format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "é".repeat(4_000)),
-            format!("GET /a%0d%0a%1b%5b31m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            "GET /a%0d%0a%1b%5b31m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
             format!("{} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "BREW".repeat(2_000)),
             format!("GET /x HTTP/1.1\r\nHost: x\r\nUser-Agent: {}\r\nConnection: close\r\n\r\n", "é".repeat(5_000)),
             "GET /ws HTTP/1.1\r\nHost: x\r\nX-Request-Id: FORGED\r\nOrigin: https://x\",\"level\":\"FORGED\r\nConnection: close\r\n\r\n".to_owned(),

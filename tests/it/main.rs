@@ -22,6 +22,7 @@ mod doors;
 mod durability;
 mod embed;
 mod full_disk;
+mod health;
 mod history;
 mod logs;
 mod matrix;

@@ -1,15 +1,14 @@
-//! What operators see: metrics that count what happened and name nobody, and health that says what is wrong.
+//! What operators see: metrics that count what happened and name nobody.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use reqwest::Method;
-use roomcast::{Roomcast, server};
+use roomcast::server;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Person, TestApp, Way, command, eventually};
-use crate::support::{Raw, Server};
+use crate::support::{Answer, Person, Program, Raw, TestApp, Way, eventually, roomcast, run};
 
 /// What `/metrics` said.
 struct Samples {
@@ -46,12 +45,12 @@ impl Samples {
     }
 }
 
-async fn asked(person: &Person, method: Method, path: &str) -> Answer {
+pub(crate) async fn asked(person: &Person, method: Method, path: &str) -> Answer {
     Person::send(person.builder(method, path)).await
 }
 
 /// Waits until somebody's metrics say so.
-async fn counted(person: &Person, name: &str, value: f64) {
+pub(crate) async fn counted(person: &Person, name: &str, value: f64) {
     let so = async || Samples::read(person).await.of(name) == value;
     eventually(&format!("{name} is {value}"), so).await;
 }
@@ -113,6 +112,38 @@ async fn the_operators_own_port_asks_for_no_login_and_has_nothing_else() {
     asked(&operator, Method::POST, "/metrics")
         .await
         .is_problem(405, "method-not-allowed");
+}
+
+#[tokio::test]
+async fn the_program_opens_the_operators_port_and_says_where_in_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("ROOMCAST_LISTEN", "127.0.0.1:0"),
+        ("ROOMCAST_OPS_LISTEN", "127.0.0.1:0"),
+    ];
+    let mut command = roomcast(folder.path(), &["serve"], &settings);
+    let file = folder.path().join("log");
+    let log = std::fs::File::create(&file).unwrap();
+    let server = Program::start_logging(&mut command, log.into()).await;
+    let log = std::fs::read_to_string(file).unwrap();
+    let line = log.lines().find(|line| line.contains("without a login"));
+    let line: Value = serde_json::from_str(line.unwrap()).unwrap();
+    let operator = Person::nobody(line["address"].as_str().unwrap().parse().unwrap());
+    assert_eq!(Samples::read(&operator).await.of("roomcast_draining"), 0.0);
+    asked(&server.nobody(), Method::GET, "/metrics")
+        .await
+        .is_problem(401, "unauthorized");
+    // A port that is taken is named as what it is.
+    let taken = [
+        ("ROOMCAST_OPS_LISTEN", &*server.address),
+        ("ROOMCAST_LISTEN", "127.0.0.1:0"),
+    ];
+    let (status, said, complaint) = run(roomcast(folder.path(), &["serve"], &taken), "").await;
+    assert_eq!((status, &*said), (Some(1), ""));
+    assert!(
+        complaint.contains(&*server.address) && complaint.contains("ROOMCAST_OPS_LISTEN"),
+        "{complaint}"
+    );
 }
 
 #[tokio::test]
@@ -281,6 +312,9 @@ async fn what_is_refused_is_counted_by_its_reason() {
     for _ in 0..8 {
         socket.next().await;
     }
+    let mut other = ada.ws("").await;
+    let join = json!({ "type": "join", "channel": "group:nobodys" });
+    assert_eq!(other.call(join).await["code"], "forbidden");
     socket.send_text("x".repeat(2_000)).await;
     assert_eq!(socket.end().await.code, Some(1009));
     asked(&nobody, Method::GET, "/no/such/page").await.is(404);
@@ -293,7 +327,7 @@ async fn what_is_refused_is_counted_by_its_reason() {
     let after = Samples::read(&root).await;
     for (reason, count) in [
         ("origin", 2.0),
-        ("forbidden", 1.0),
+        ("forbidden", 2.0),
         ("unauthorized", 3.0),
         ("login-attempts", 1.0),
         ("messages", 3.0),
@@ -422,124 +456,4 @@ async fn every_metric_is_described_and_no_other() {
         });
         assert_eq!(unknown, None, "in {path}");
     }
-}
-
-#[tokio::test]
-async fn a_server_says_what_it_is_ready_for() {
-    let app = TestApp::start().await;
-    let nobody = app.nobody();
-    let answer = asked(&nobody, Method::GET, "/readyz?verbose").await.is(200);
-    assert_eq!(
-        answer.json,
-        "[+]database ok\n[+]log ok\n[+]draining ok\nreadyz check passed\n"
-    );
-    assert_eq!(
-        asked(&nobody, Method::GET, "/readyz?quiet").await.json,
-        "ok\n"
-    );
-    // Asked of the router, because nobody is let in any more.
-    let routes = app.app.router();
-    app.app.stop();
-    let (status, text) = answered(&routes, "/readyz").await;
-    assert_eq!(status, 503);
-    assert_eq!(
-        text,
-        "[+]database ok\n[+]log ok\n[-]draining failed: the server shuts down\nreadyz check failed\n"
-    );
-    assert_eq!(answered(&routes, "/livez").await, (200, "ok\n".to_owned()));
-    let ops = Roomcast::ops_router(&app.app);
-    assert!(
-        answered(&ops, "/metrics")
-            .await
-            .1
-            .contains("\nroomcast_draining 1\n")
-    );
-    // With the database gone, too.
-    assert!(app.app.wait().await);
-    let (status, text) = answered(&routes, "/readyz").await;
-    assert_eq!(status, 503);
-    assert!(
-        text.starts_with(
-            "[-]database failed: it cannot be read\n[-]log failed: the log is closed\n"
-        ),
-        "{text}"
-    );
-    assert_eq!(answered(&routes, "/livez").await, (200, "ok\n".to_owned()));
-}
-
-async fn answered(routes: &axum::Router, path: &str) -> (u16, String) {
-    use tower::ServiceExt;
-    let request = http::Request::get(path).header("host", "localhost");
-    let request = request.body(axum::body::Body::empty()).unwrap();
-    let answer = routes.clone().oneshot(request).await.unwrap();
-    let status = answer.status().as_u16();
-    let body = axum::body::to_bytes(answer.into_body(), 1_000_000)
-        .await
-        .unwrap();
-    (status, String::from_utf8(body.to_vec()).unwrap())
-}
-
-#[tokio::test]
-async fn a_disk_that_takes_nothing_is_no_place_to_send_changes_to_until_it_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = command(&folder, &[("ROOMCAST_API_KEY", crate::support::API_KEY)]);
-    let mut shell = Command::new("sh");
-    // Without this the limit, which stands for the end of a disk, kills the process instead of failing the write.
-    shell
-        .args(["-c", "trap '' XFSZ; exec \"$0\" serve"])
-        .arg(program.get_program())
-        .current_dir(&folder)
-        .env_clear()
-        .envs(
-            program
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-    let server = Server::start_command(folder, shell).await;
-    let limit = |bytes: &str| {
-        let of = format!("--pid={}", server.pid());
-        let limit = format!("--fsize={bytes}:unlimited");
-        assert!(
-            Command::new("prlimit")
-                .args([of, limit])
-                .status()
-                .unwrap()
-                .success()
-        );
-    };
-    let nobody = Person::nobody(server.address);
-    let operator = nobody.showing(crate::support::API_KEY);
-    let ada = server.person("ada").await;
-    asked(&nobody, Method::GET, "/readyz").await.is(200);
-    for _ in 0..2 {
-        limit("0");
-        let refused = ada
-            .post("/groups", json!({ "name": "friends" }))
-            .await
-            .status;
-        assert!(refused.is_server_error(), "{refused}");
-        let answer = asked(&nobody, Method::GET, "/readyz").await.is(503);
-        let text = answer.json.as_str().unwrap();
-        assert!(
-            text.starts_with("[+]database ok\n[-]log failed: the disk "),
-            "{text}"
-        );
-        counted(&operator, "roomcast_log_writable", 0.0).await;
-        asked(&nobody, Method::GET, "/livez").await.is(200);
-        // Looking at data changes nothing of that.
-        ada.get("/groups").await.is(200);
-        asked(&nobody, Method::GET, "/readyz").await.is(503);
-        limit("unlimited");
-        // By itself: nobody sends changes to who is not ready.
-        eventually("it is ready again", async || {
-            asked(&nobody, Method::GET, "/readyz").await.status == 200
-        })
-        .await;
-        counted(&operator, "roomcast_log_writable", 1.0).await;
-    }
-    let _: Value = ada
-        .post("/groups", json!({ "name": "friends" }))
-        .await
-        .is(201)
-        .json;
 }

@@ -29,7 +29,7 @@ pub struct Figures {
 
 impl Transport {
     /// Its place in [`Transport::ALL`].
-    pub(super) fn place(self) -> usize {
+    pub fn place(self) -> usize {
         match self {
             Self::WebSocket => 0,
             Self::Sse => 1,

@@ -181,7 +181,7 @@ impl Error {
     }
 }
 
-/// A problem document beside its response, for the layer that knows the request's id.
+/// The problem document of what failed here, beside its response, for the layer that knows the request's id.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(String);
 
@@ -214,7 +214,11 @@ impl IntoResponse for Error {
         }
         let body = body.to_string();
         let mut response = (status, body.clone()).into_response();
-        response.extensions_mut().insert(Problem(body));
+        // Of what failed here the log says more. Other refusals stay alike to the byte, because some of them must not be
+        // told apart.
+        if status.is_server_error() {
+            response.extensions_mut().insert(Problem(body));
+        }
         if let Some(refusal) = self.refusal() {
             response.extensions_mut().insert(refusal);
         }

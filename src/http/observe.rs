@@ -1,6 +1,6 @@
 //! The outermost layer: every request has an id, is counted with how long it took, and leaves a line in the log.
 
-use ::http::{HeaderValue, Method, StatusCode, header};
+use ::http::{HeaderValue, Method, header};
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -43,9 +43,10 @@ pub(super) async fn observe(State(app): State<Roomcast>, request: Request, next:
         app.metrics().refuse(reason);
     }
     span.in_scope(|| {
+        let failed = status.is_server_error();
         let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1_000.0);
         // Of what failed here everybody wants to know; of all the rest there is too much.
-        if status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+        if failed {
             tracing::info!(status, ms, route, "answered");
         } else {
             tracing::debug!(status, ms, route, "answered");

@@ -1,5 +1,5 @@
 //! Request ids: one for each request, in every line that is logged about it, in its answer, and in the problem document
-//! where there is one.
+//! of what failed here.
 
 use std::net::SocketAddr;
 

@@ -245,7 +245,8 @@ async fn a_request_is_known_by_one_id_everywhere() {
     assert_eq!(log.line("answered", id)["fields"]["route"], "/fails");
     let answer = ada.get("/no/such").await.is_problem(404, "not-found");
     let id = answer.headers["x-request-id"].to_str().unwrap();
-    assert_eq!(answer.json["requestId"], id);
+    // Who made a mistake needs no log, and refusals that must not be told apart are alike.
+    assert_eq!(answer.json.get("requestId"), None);
     let line = log.line("answered", id);
     assert_eq!(
         (&line["level"], &line["fields"]["status"]),
@@ -275,7 +276,6 @@ async fn a_proxy_of_ours_may_name_a_request() {
             .await
             .is(401);
         assert_eq!(answer.headers["x-request-id"] == "req-42", taken);
-        assert_eq!(answer.json["requestId"] == "req-42", taken);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The outermost layer: every request has an id, is counted with how long it took, and leaves a line in the log.
 
-use ::http::{HeaderValue, Method, header};
+use ::http::{HeaderValue, Method, StatusCode, header};
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -38,6 +38,12 @@ pub(super) async fn observe(State(app): State<Roomcast>, request: Request, next:
     telemetry::continue_trace(&span, request.headers(), shown(method.as_str()), route);
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status(), began.elapsed());
+    // With every method that somebody tries, a route would have a series of its own.
+    let route = if status == StatusCode::METHOD_NOT_ALLOWED {
+        UNMATCHED
+    } else {
+        route
+    };
     app.metrics().answered(&method, route, status, took);
     if let Some(reason) = response.extensions_mut().remove::<Refusal>() {
         app.metrics().refuse(reason);

@@ -13,9 +13,16 @@ use super::{CommitError, Log};
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a commit may take before nobody believes in it any more.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// How the last attempts to write went.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<Option<Fault>>);
+pub(super) struct Health {
+    fault: Mutex<Option<Fault>>,
+    /// Since when a commit waits for the disk.
+    commits: Mutex<Option<Instant>>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Fault {
@@ -26,7 +33,7 @@ struct Fault {
 impl Health {
     /// Something was written.
     pub(super) fn well(&self) {
-        if self.0.lock().unwrap().take().is_some() {
+        if self.fault.lock().unwrap().take().is_some() {
             tracing::info!("the log can be written again");
         }
     }
@@ -35,16 +42,30 @@ impl Health {
     pub(super) fn fails(&self, error: &sqlx::Error) {
         let tried = Instant::now();
         let why = why(error);
-        *self.0.lock().unwrap() = Some(Fault { why, tried });
+        *self.fault.lock().unwrap() = Some(Fault { why, tried });
     }
 
-    fn fault(&self) -> Option<&'static str> {
-        self.0.lock().unwrap().map(|fault| fault.why)
+    /// A commit begins.
+    pub(super) fn begins(&self) {
+        *self.commits.lock().unwrap() = Some(Instant::now());
+    }
+
+    /// A commit is over, whatever came of it.
+    pub(super) fn ends(&self) {
+        *self.commits.lock().unwrap() = None;
+    }
+
+    fn fault(&self, now: Instant) -> Option<&'static str> {
+        let commits = *self.commits.lock().unwrap();
+        if commits.is_some_and(|since| now.duration_since(since) > STUCK) {
+            return Some("the disk does not answer");
+        }
+        self.fault.lock().unwrap().map(|fault| fault.why)
     }
 
     /// Whether it is time to try again; then it is the caller's to do.
     fn is_due(&self) -> bool {
-        let mut fault = self.0.lock().unwrap();
+        let mut fault = self.fault.lock().unwrap();
         let Some(fault) = fault
             .as_mut()
             .filter(|fault| fault.tried.elapsed() >= PAUSE)
@@ -73,7 +94,7 @@ fn why(error: &sqlx::Error) -> &'static str {
 impl Log {
     /// Whether changes can be kept, as far as the last attempt showed.
     pub(crate) fn is_writable(&self) -> bool {
-        self.0.writer.health().fault().is_none()
+        self.0.writer.health().fault(Instant::now()).is_none()
     }
 
     /// Whether changes can be kept. After one that could not it tries, at most once a second.
@@ -82,13 +103,13 @@ impl Log {
     /// Why not.
     pub(crate) async fn check(&self) -> Result<(), &'static str> {
         let health = self.0.writer.health();
-        if self.0.stop.is_cancelled() {
+        if self.0.stop.is_cancelled() || self.0.committing.is_empty() {
             return Err("the log is closed");
         }
         if health.is_due() && self.write_something().await.is_ok() {
             health.well();
         }
-        health.fault().map_or(Ok(()), Err)
+        health.fault(Instant::now()).map_or(Ok(()), Err)
     }
 
     /// Writes what stands there already: a page goes to the disk, and says whether it can.
@@ -105,5 +126,32 @@ impl Log {
     pub(crate) fn events(&self) -> u64 {
         let last = self.registry().cursor().position;
         last.saturating_sub(self.trimmed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_never_ends_is_a_fault_too() {
+        let health = Health::default();
+        let now = Instant::now();
+        health.begins();
+        assert_eq!(health.fault(now + STUCK / 2), None);
+        assert!(health.fault(now + STUCK * 2).is_some());
+        health.ends();
+        assert_eq!(health.fault(now + STUCK * 2), None);
+    }
+
+    #[test]
+    fn it_is_tried_again_after_a_fault_and_not_all_the_time() {
+        let health = Health::default();
+        assert!(!health.is_due());
+        health.fails(&sqlx::Error::PoolClosed);
+        assert!(!health.is_due(), "it has just been tried");
+        assert!(health.fault(Instant::now()).is_some());
+        health.well();
+        assert_eq!(health.fault(Instant::now()), None);
     }
 }

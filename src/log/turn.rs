@@ -281,7 +281,10 @@ impl Writer {
             return;
         };
         if open.begun {
-            match open.commit().await {
+            self.health.begins();
+            let committed = open.commit().await;
+            self.health.ends();
+            match committed {
                 Ok(()) => {
                     if open.committed < open.appended {
                         self.health.well();

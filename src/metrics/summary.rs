@@ -33,8 +33,8 @@ pub(crate) async fn tell(registry: Arc<Registry>, stopping: CancellationToken) {
                 connections = summary.connections,
                 users = now.users,
                 rooms = summary.rooms,
-                published = format!("{:.1}/s", summary.published),
-                delivered = format!("{:.1}/s", summary.delivered),
+                published_per_second = summary.published,
+                delivered_per_second = summary.delivered,
                 "the last minute"
             );
         }
@@ -60,7 +60,8 @@ impl Summary {
         let published = |figures: &Figures| figures.kept + figures.volatile;
         let delivered = |figures: &Figures| figures.delivered.iter().sum::<u64>();
         let per_second = |of: &dyn Fn(&Figures) -> u64| {
-            (of(now).saturating_sub(of(before))) as f64 / MINUTE.as_secs_f64()
+            let tenths = of(now).saturating_sub(of(before)) as f64 * 10.0 / MINUTE.as_secs_f64();
+            tenths.round() / 10.0
         };
         let idle =
             connections(now) + connections(before) == 0 && published(now) == published(before);

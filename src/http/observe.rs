@@ -50,7 +50,7 @@ pub(super) async fn observe(State(app): State<Roomcast>, request: Request, next:
     }
     span.in_scope(|| {
         let failed = status.is_server_error();
-        let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1_000.0);
+        let (status, ms) = (status.as_u16(), took.as_micros() as f64 / 1_000.0);
         // Of what failed here everybody wants to know; of all the rest there is too much.
         if failed {
             tracing::info!(status, ms, route, "answered");

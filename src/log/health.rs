@@ -6,10 +6,14 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::{CommitError, Log};
 
+/// How much there has to be room for, in bytes: half of the largest change.
+const ROOM: usize = 1024 * 1024;
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -112,8 +116,21 @@ impl Log {
         health.fault(Instant::now()).map_or(Ok(()), Err)
     }
 
-    /// Writes what stands there already: a page goes to the disk, and says whether it can.
+    /// Writes a file beside the database, because a disk that is full still takes a little, and a page of what stands
+    /// there already.
     async fn write_something(&self) -> Result<(), CommitError> {
+        let path = &self.0.probe;
+        let mut file = File::create(path).await.map_err(sqlx::Error::Io)?;
+        let written = async {
+            file.write_all(&vec![0; ROOM]).await?;
+            // Without it `sync_all` says nothing of a write that failed.
+            file.flush().await?;
+            file.sync_all().await
+        };
+        let written = written.await;
+        // One that stays is written over the next time.
+        let _ = tokio::fs::remove_file(path).await;
+        written.map_err(sqlx::Error::Io)?;
         let mut turn = self.begin().await?;
         sqlx::query("update log_state set trimmed = trimmed where id = 1")
             .execute(turn.db())

@@ -13,6 +13,7 @@ test: lint
 	@echo "=================================================================="
 	@echo "LEFT OUT: PostgreSQL, because this version has SQLite only."
 	@echo "LEFT OUT: Redis, because this version is one process."
+	@command -v promtool >/dev/null || echo "LEFT OUT: promtool (Debian: prometheus) is not there; metrics and alerts are not checked with it."
 	@echo "LEFT OUT: browsers, because this version has no web pages."
 	@echo "=================================================================="
 	cargo test --doc

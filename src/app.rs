@@ -12,7 +12,7 @@ use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::last_seen;
 use crate::log::Log;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, summary};
 use crate::password::Passwords;
 use crate::realtime::registry::{Limits, PULSE};
 use crate::realtime::{Close, Connection, Registry};
@@ -111,6 +111,10 @@ impl Roomcast {
         app.0
             .tasks
             .spawn(pulse(Arc::clone(app.registry()), app.0.stopping.clone()));
+        app.0.tasks.spawn(summary::tell(
+            Arc::clone(app.registry()),
+            app.0.stopping.clone(),
+        ));
         app.0.tasks.spawn(last_seen::write_down(
             app.0.log.clone(),
             app.0.stopping.clone(),

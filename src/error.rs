@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::log::{CommitError, ReadError};
+use crate::metrics::Refusal;
 use crate::realtime::channel::InvalidChannel;
 
 /// What went wrong with one field of a body or query.
@@ -35,6 +36,8 @@ pub enum Error {
     Unauthorized(&'static str),
     /// The caller may not: 403.
     Forbidden(Cow<'static, str>),
+    /// A page of a foreign origin: 403.
+    ForeignOrigin,
     /// There is no such thing, or the caller may not know of it: 404.
     NotFound,
     /// Not with this method: 405.
@@ -106,6 +109,12 @@ impl Error {
                 (StatusCode::UNAUTHORIZED, "unauthorized", (*detail).into())
             }
             Self::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", Cow::Borrowed(detail)),
+            Self::ForeignOrigin => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "Pages of this origin may not use this server; see ROOMCAST_ALLOWED_ORIGINS."
+                    .into(),
+            ),
             Self::NotFound => (
                 StatusCode::NOT_FOUND,
                 "not-found",
@@ -159,6 +168,30 @@ impl Error {
             ),
         }
     }
+
+    /// What it counts as, where nobody else counts it.
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Unauthorized(_) => Some(Refusal::Unauthorized),
+            Self::Forbidden(_) => Some(Refusal::Forbidden),
+            Self::ForeignOrigin => Some(Refusal::Origin),
+            Self::TooLarge(_) => Some(Refusal::TooLarge),
+            _ => None,
+        }
+    }
+}
+
+/// The problem document of what failed here, beside its response, for the layer that knows the request's id.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem(String);
+
+impl Problem {
+    /// The document, with the id of the request that it answers.
+    pub(crate) fn of_request(&self, id: &str) -> String {
+        // An id has no character that JSON escapes.
+        let open = self.0.strip_suffix('}').unwrap_or(&self.0);
+        format!(r#"{open},"requestId":"{id}"}}"#)
+    }
 }
 
 impl IntoResponse for Error {
@@ -179,7 +212,16 @@ impl IntoResponse for Error {
         {
             body["errors"] = json!(errors);
         }
-        let mut response = (status, body.to_string()).into_response();
+        let body = body.to_string();
+        let mut response = (status, body.clone()).into_response();
+        // Of what failed here the log says more. Other refusals stay alike to the byte, because some of them must not be
+        // told apart.
+        if status.is_server_error() {
+            response.extensions_mut().insert(Problem(body));
+        }
+        if let Some(refusal) = self.refusal() {
+            response.extensions_mut().insert(refusal);
+        }
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdin, stdout};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    telemetry::start(&program.config);
+    let telemetry = telemetry::start(&program.config);
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         runtime.shutdown_background();
         ended
     });
+    telemetry.end();
     match ended {
         Ok(code) => code,
         Err(error) => {
@@ -215,7 +217,7 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     let certificate = server::Certificate::of(&config)?.map(Arc::new);
     let (scheme, max_connections) = (config.scheme(), config.max_connections);
     raise_file_limit(max_connections);
-    let listener = listener(&config, start.replace).await?;
+    let (listener, ops) = listeners(&config, start.replace).await?;
     let address = listener.local_addr()?;
     let app = Roomcast::open(config).await?;
     let introduction = if start.demo {
@@ -223,10 +225,14 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     } else {
         None
     };
-    let control = server::handover::Control::open(&[&listener])
+    let sockets: Vec<&TcpListener> = std::iter::once(&listener).chain(&ops).collect();
+    let control = server::handover::Control::open(&sockets)
         .inspect_err(|error| tracing::warn!(%error, "this server cannot be replaced while it runs"))
         .ok();
     server::open(&app, listener, app.router(), certificate.clone());
+    if let Some(ops) = ops {
+        server::open(&app, ops, app.ops_router(), None);
+    }
     say(&format_args!("listening on {scheme}://{address}"));
     if let Some(introduction) = introduction {
         say(&introduction);
@@ -273,14 +279,36 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A socket of systemd's, of the server to be replaced, or a new one.
-async fn listener(config: &Config, replace: bool) -> anyhow::Result<TcpListener> {
-    if !replace {
-        return match server::systemd::activated()? {
-            Some(listener) => Ok(listener),
-            None => server::listen(config.listen).await,
-        };
-    }
+/// The server's socket, and that for operators: of systemd, of the server to be replaced, or new ones.
+async fn listeners(
+    config: &Config,
+    replace: bool,
+) -> anyhow::Result<(TcpListener, Option<TcpListener>)> {
+    let mut inherited = if replace {
+        take_over(config).await?
+    } else {
+        None
+    };
+    let mut inherit = |address| inherited.as_mut().and_then(|from| from.take(address));
+    let listener = match inherit(config.listen) {
+        Some(listener) => listener,
+        None => match server::systemd::activated()? {
+            Some(listener) => listener,
+            None => server::listen(config.listen).await?,
+        },
+    };
+    let ops = match config.ops_listen {
+        None => None,
+        Some(address) => Some(match inherit(address) {
+            Some(listener) => listener,
+            None => listen_for_operators(address).await?,
+        }),
+    };
+    Ok((listener, ops))
+}
+
+/// Has a running server end, and gets its sockets; nothing, where there is none.
+async fn take_over(config: &Config) -> anyhow::Result<Option<server::handover::Inheritance>> {
     anyhow::ensure!(
         config.listen.port() != 0,
         "--replace needs to know where the server is: a port that is not 0\n  example   ROOMCAST_LISTEN=127.0.0.1:3000"
@@ -289,13 +317,11 @@ async fn listener(config: &Config, replace: bool) -> anyhow::Result<TcpListener>
     Store::check(&config.database_url).await?;
     let Some(mut inheritance) = server::handover::take_over(config.listen).await? else {
         tracing::info!("there is no server at {} to replace", config.listen);
-        return server::listen(config.listen).await;
+        return Ok(None);
     };
     tracing::info!("the server at {} is ending", config.listen);
     inheritance.wait().await;
-    inheritance
-        .take(config.listen)
-        .ok_or_else(|| anyhow::anyhow!("the other server handed over another address"))
+    Ok(Some(inheritance))
 }
 
 async fn asked(control: Option<&server::handover::Control>) -> server::handover::Successor {
@@ -358,6 +384,16 @@ impl Signals {
     async fn stop(&mut self) {
         while self.next().await == Asked::Reload {}
     }
+}
+
+async fn listen_for_operators(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        anyhow::anyhow!(
+            "cannot listen on {address}: {error}\n  example   ROOMCAST_OPS_LISTEN=127.0.0.1:9090"
+        )
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "health and metrics are answered without a login");
+    Ok(listener)
 }
 
 /// Asks for a password twice, without showing it. Listening for interrupts keeps them from ending the process while the

@@ -2,8 +2,7 @@
 //!
 //! An upgrade and an event stream are GETs, which protections against forged requests let pass, so they ask here too.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::request::Parts;
@@ -15,8 +14,9 @@ use axum::response::{IntoResponse, Response};
 use time::OffsetDateTime;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::config::Config;
+use crate::config::{Config, value};
 use crate::error::Error;
+use crate::telemetry::shown;
 
 /// Refuses a request that a foreign page caused. Programs that are no browsers send no `Origin`, and pass.
 pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
@@ -118,21 +118,81 @@ fn is_local(origin: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]") && port.bytes().all(|b| b.is_ascii_digit())
 }
 
-const REFUSED: &str = "Pages of this origin may not use this server; see ROOMCAST_ALLOWED_ORIGINS.";
-
 fn refusal(origin: &str) -> Error {
-    let shown: String = origin.chars().take(200).collect();
-    // Once a second is enough to find it, and too little to fill a disk with.
-    static LAST: AtomicU64 = AtomicU64::new(0);
+    static COMPLAINTS: Mutex<Complaints> = Mutex::new(Complaints::new());
     let second = OffsetDateTime::now_utc().unix_timestamp().unsigned_abs();
-    if LAST.swap(second, Ordering::Relaxed) == second {
-        return Error::forbidden(REFUSED);
+    let origin = shown(origin);
+    match COMPLAINTS.lock().unwrap().about(origin, second / 60) {
+        Complaint::New if is_one(origin) => tracing::warn!(
+            "origin \"{origin}\" refused; add it with ROOMCAST_ALLOWED_ORIGINS={origin}"
+        ),
+        Complaint::New => tracing::warn!(
+            origin = ?origin,
+            "an origin was refused that no setting can allow; pages of files have none"
+        ),
+        Complaint::OneTooMany => {
+            tracing::warn!(
+                "more origins were refused; they are not named for the rest of this minute"
+            );
+        }
+        Complaint::Known => {}
     }
-    tracing::warn!(
-        origin = ?shown,
-        "an origin was refused; if its pages are yours, add it to ROOMCAST_ALLOWED_ORIGINS, or set ROOMCAST_PUBLIC_URL behind a proxy"
-    );
-    Error::forbidden(REFUSED)
+    Error::ForeignOrigin
+}
+
+/// Whether a text can stand in `ROOMCAST_ALLOWED_ORIGINS`.
+fn is_one(origin: &str) -> bool {
+    let one = value::origin(origin);
+    one.is_ok_and(|one| one.as_str() == origin) && !origin.contains(',')
+}
+
+/// Origins that are named in one minute; who makes up more fills no disk with them, and no memory.
+const MAX_NAMED: usize = 20;
+
+/// Which refused origins the log has named in this minute. Of the whole process, as the log is.
+#[derive(Debug)]
+struct Complaints {
+    minute: u64,
+    named: Vec<String>,
+    left_out: bool,
+}
+
+/// What the log says of a refused origin.
+#[derive(Debug, PartialEq, Eq)]
+enum Complaint {
+    New,
+    OneTooMany,
+    Known,
+}
+
+impl Complaints {
+    const fn new() -> Self {
+        Self {
+            minute: 0,
+            named: Vec::new(),
+            left_out: false,
+        }
+    }
+
+    fn about(&mut self, origin: &str, minute: u64) -> Complaint {
+        if self.minute != minute {
+            *self = Self {
+                minute,
+                ..Self::new()
+            };
+        }
+        if self.named.iter().any(|named| named == origin) {
+            Complaint::Known
+        } else if self.named.len() < MAX_NAMED {
+            self.named.push(origin.to_owned());
+            Complaint::New
+        } else if self.left_out {
+            Complaint::Known
+        } else {
+            self.left_out = true;
+            Complaint::OneTooMany
+        }
+    }
 }
 
 /// Refuses a request whose host two servers could read in two ways (RFC 9112, section 3.2).
@@ -234,6 +294,19 @@ mod tests {
             &config,
             &[host, ("origin", "http://app.example.org")]
         ));
+    }
+
+    #[test]
+    fn a_refused_origin_is_named_once_a_minute_and_not_without_end() {
+        let mut complaints = Complaints::new();
+        assert_eq!(complaints.about("https://a.example", 1), Complaint::New);
+        assert_eq!(complaints.about("https://a.example", 1), Complaint::Known);
+        let told = (0..1_000).map(|n| complaints.about(&n.to_string(), 1));
+        let told: Vec<_> = told.filter(|told| *told != Complaint::Known).collect();
+        assert_eq!(told.len(), MAX_NAMED, "{told:?}");
+        assert_eq!(told.last(), Some(&Complaint::OneTooMany));
+        assert_eq!(complaints.named.len(), MAX_NAMED);
+        assert_eq!(complaints.about("https://a.example", 2), Complaint::New);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 pub mod reference;
 mod settings;
 mod source;
-mod value;
+pub(crate) mod value;
 mod verb;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -61,7 +61,7 @@ impl Origin {
     }
 }
 
-pub(super) fn origin(text: &str) -> Result<Origin, String> {
+pub(crate) fn origin(text: &str) -> Result<Origin, String> {
     const EXPECTED: &str = "is not an origin; expected http:// or https://, a host and perhaps a port, and nothing after it";
     let text = text.trim();
     let uri: http::Uri = text.trim_end_matches('/').parse().map_err(|_| EXPECTED)?;

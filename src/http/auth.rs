@@ -16,6 +16,7 @@ use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::config::Registration;
 use crate::error::Error;
+use crate::metrics::Refusal;
 use crate::notify::Begin;
 use crate::password::MAX_BYTES;
 use crate::realtime::{Channel, User};
@@ -75,7 +76,8 @@ pub(super) async fn login(
             format!("expected at most {MAX_BYTES} bytes"),
         ));
     }
-    app.attempts().begin(&login.username, address)?;
+    let begun = app.attempts().begin(&login.username, address);
+    begun.inspect_err(|_| app.metrics().refuse(Refusal::LoginAttempts))?;
     let known = users::credentials(&mut *app.store().read().await?, &login.username).await?;
     let (id, hash) = known.map(|known| (known.id, known.password_hash)).unzip();
     // An unknown user is checked too, against nothing: what there is must not show in the time it takes.

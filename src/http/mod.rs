@@ -1,7 +1,7 @@
 //! The HTTP API: every route and the order of the layers, on one screen.
 //!
-//! From the outside in: what pages of other origins may read; a request id; foreign pages are refused; the session; the
-//! caller; the notification layer round whatever may change something; the handler. The streaming routes and polls have
+//! From the outside in: a request id, a line and a count; what pages of other origins may read; foreign pages are
+//! refused; the session; the caller; the notification layer round whatever may change something; the handler. The streaming routes and polls have
 //! no notification layer: it would wait for their end.
 
 mod admin;
@@ -13,6 +13,8 @@ mod groups;
 mod health;
 mod members;
 mod messages;
+mod observe;
+mod ops;
 mod permissions;
 mod presence;
 mod publish;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 
 use ::http::{HeaderValue, header};
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, patch, post, put};
 use tower::util::option_layer;
@@ -48,7 +50,7 @@ impl Roomcast {
         let no_store = HeaderValue::from_static("no-store");
         let no_sniff = HeaderValue::from_static("nosniff");
         let api = self
-            .notifying(Router::new().nest("/api/v1", api()))
+            .changing(Router::new().nest("/api/v1", api()))
             .merge(self.identifying(polls()))
             .layer(SetResponseHeaderLayer::if_not_present(
                 header::CACHE_CONTROL,
@@ -64,6 +66,7 @@ impl Roomcast {
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
             .merge(self.identifying(sockets()))
+            .merge(self.identifying(Router::new().route("/metrics", get(ops::guarded))))
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed)
             .layer(SetResponseHeaderLayer::if_not_present(
@@ -83,6 +86,7 @@ impl Roomcast {
                 )
             })))
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn_with_state(self.clone(), observe::observe))
             .with_state(self.clone())
     }
 
@@ -93,6 +97,12 @@ impl Roomcast {
     /// a layer around this. Otherwise `Authorization: Bearer` and `?token=` are read as ours, and refused where they
     /// are not.
     pub fn notifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
+        let observed = from_fn_with_state(self.clone(), observe::observe);
+        self.changing(routes).layer(observed)
+    }
+
+    /// Gives routes the caller and the notification layer.
+    fn changing<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
         let (log, tasks) = (self.log().clone(), self.tasks().clone());
         let notifier = Notifier {
             log,
@@ -121,7 +131,6 @@ impl Roomcast {
                 Arc::clone(self.shared_config()),
                 origin::guard,
             ))
-            .layer(from_fn(request_id::assign))
     }
 }
 

@@ -13,6 +13,7 @@ use super::record::{self, Kind};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
+use crate::metrics::Refusal;
 use crate::notify::{Begin, Notify};
 use crate::realtime::Channel;
 use crate::realtime::connection::SessionKey;
@@ -144,7 +145,8 @@ async fn confirm(
     let current = current
         .ok_or_else(|| Error::field("currentPassword", "expected the password up to now"))?;
     // By the id, which stays: a new name is no new beginning.
-    app.attempts().begin(id.as_str(), address)?;
+    let begun = app.attempts().begin(id.as_str(), address);
+    begun.inspect_err(|_| app.metrics().refuse(Refusal::LoginAttempts))?;
     let hash = users::password_hash(&mut *app.store().read().await?, id).await?;
     if !app.passwords().verify(current, hash).await? {
         return Err(Error::forbidden("The current password is wrong."));

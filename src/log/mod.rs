@@ -2,15 +2,17 @@
 //!
 //! [`turn`] appends in the transaction of the change itself and publishes in the order of commits, [`read`] replays,
 //! [`history`] shows one channel's past, [`schedule`] tells what waits for its time, [`head`] says whether old cursors can
-//! still be trusted, [`trim`] lets go of what is old.
+//! still be trusted, [`trim`] lets go of what is old, [`health`] says whether the disk takes what is appended.
 
 mod head;
+mod health;
 mod history;
 mod read;
 mod schedule;
 mod trim;
 mod turn;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -50,6 +52,8 @@ struct Inner {
     schedule: Schedule,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// What is written to find out whether anything can be.
+    probe: PathBuf,
     /// The committer, and its end: it outlives whoever may still wait for a commit.
     committing: TaskTracker,
     all_committed: CancellationToken,
@@ -79,6 +83,7 @@ impl Log {
             .await
             .map_err(failed)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let probe = head::with_suffix(store.path(), "-probe");
         let inner = Inner {
             registry,
             readers,
@@ -87,6 +92,7 @@ impl Log {
             schedule: Schedule::default(),
             tasks,
             stop,
+            probe,
             committing: TaskTracker::new(),
             all_committed: CancellationToken::new(),
         };

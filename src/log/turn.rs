@@ -12,8 +12,10 @@ use sqlx::{Connection, Executor, QueryBuilder};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use super::head::Head;
+use super::health::Health;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Move;
@@ -50,6 +52,7 @@ pub(super) struct Writer {
     /// A turn is over: there is something to commit, or to roll back.
     finished: Notify,
     registry: Arc<Registry>,
+    health: Health,
 }
 
 /// What whoever has the turn may use.
@@ -71,6 +74,8 @@ struct Open {
 struct Pending {
     events: Vec<Event>,
     moves: Vec<Move>,
+    /// What its publication is a part of.
+    span: Span,
     committed: oneshot::Sender<()>,
 }
 
@@ -107,7 +112,8 @@ impl Turn {
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
             let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
-            open.begin_turn().await?;
+            let begun = open.begin_turn().await;
+            begun.inspect_err(|error| turn.writer.health.fails(error))?;
             Ok(turn)
         });
         prepared.await.map_err(|_| CommitError::Closed)?
@@ -136,22 +142,27 @@ impl Turn {
     pub async fn commit(mut self, events: Vec<Event>) -> Result<Cursor, CommitError> {
         // In a task of its own: a client that hangs up now gets both the change and its events, or neither.
         let tasks = self.tasks.clone();
-        let kept = tasks.spawn(async move {
+        let span = tracing::trace_span!(target: "roomcast::trace", "commit", events = events.len());
+        let keeping = async move {
             let (sender, committed) = oneshot::channel();
             let moves = std::mem::take(&mut self.moves);
             let registry = Arc::clone(&self.writer.registry);
+            let writer = Arc::clone(&self.writer);
             let open = self.open_mut();
-            let events = open.end_turn(&registry, events).await?;
+            let ended = open.end_turn(&registry, events).await;
+            let events = ended.inspect_err(|error| writer.health.fails(error))?;
             open.pending.push(Pending {
                 events,
                 moves,
+                span: Span::current(),
                 committed: sender,
             });
-            let (position, writer) = (open.appended, Arc::clone(&self.writer));
+            let position = open.appended;
             drop(self);
             committed.await.map_err(|_| CommitError::NotCommitted)?;
             Ok(writer.registry.cursor_at(position))
-        });
+        };
+        let kept = tasks.spawn(keeping.instrument(span));
         kept.await.map_err(|_| CommitError::Closed)?
     }
 
@@ -243,7 +254,12 @@ impl Writer {
             open: Mutex::new(Some(open)),
             finished: Notify::new(),
             registry,
+            health: Health::default(),
         }
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The committer: commits and publishes what has been finished, until it is stopped and nothing is left.
@@ -265,18 +281,27 @@ impl Writer {
             return;
         };
         if open.begun {
-            match open.commit().await {
+            self.health.begins();
+            let committed = open.commit().await;
+            self.health.ends();
+            match committed {
                 Ok(()) => {
+                    if open.committed < open.appended {
+                        self.health.well();
+                    }
                     (open.begun, open.committed) = (false, open.appended);
                     open.head.advance(open.committed);
                     for pending in open.pending.drain(..) {
-                        self.registry.commit(&pending.events, &pending.moves);
+                        let span = &pending.span;
+                        tracing::trace_span!(target: "roomcast::trace", parent: span, "publish")
+                            .in_scope(|| self.registry.commit(&pending.events, &pending.moves));
                         // Whoever asked may have gone; the change stays.
                         let _ = pending.committed.send(());
                     }
                 }
                 Err(error) => {
                     tracing::error!(%error, changes = open.pending.len(), "the database failed to commit");
+                    self.health.fails(&error);
                     open.reset().await;
                 }
             }

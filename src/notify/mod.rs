@@ -23,6 +23,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 pub use transaction::{Begin, Tx};
 
@@ -200,7 +201,8 @@ pub(crate) async fn notify(
         Err(error) => return error.into_response(),
     };
     // In a task of its own: when the client hangs up, the change and its notifications are both kept, or neither.
-    let kept = notifier.tasks.spawn(change(notifier.log, request, next));
+    let change = change(notifier.log, request, next).in_current_span();
+    let kept = notifier.tasks.spawn(change);
     kept.await
         .unwrap_or_else(|error| Error::Internal(anyhow::Error::new(error)).into_response())
 }

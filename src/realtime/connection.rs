@@ -81,6 +81,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Sse, Self::Poll];
+
     /// As it is called in lists.
     pub fn word(self) -> &'static str {
         match self {

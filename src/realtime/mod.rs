@@ -9,6 +9,7 @@ pub mod connection;
 pub mod cursor;
 pub mod data;
 pub mod event;
+pub mod figures;
 pub mod outbox;
 mod presence;
 pub mod protocol;

@@ -213,6 +213,26 @@ impl Store {
         self.readers.acquire().await
     }
 
+    /// Whether rows can be read.
+    pub(crate) async fn check_read(&self) -> sqlx::Result<()> {
+        let mut db = self.read().await?;
+        sqlx::query("select epoch from log_state where id = 1")
+            .execute(&mut *db)
+            .await?;
+        Ok(())
+    }
+
+    /// Bytes of the database on the disk, with what waits for a checkpoint. What cannot be looked at counts as nothing.
+    pub(crate) async fn bytes(&self) -> u64 {
+        let mut sum = 0;
+        for suffix in ["", "-wal"] {
+            let mut path = self.path.clone().into_os_string();
+            path.push(suffix);
+            sum += tokio::fs::metadata(path).await.map_or(0, |file| file.len());
+        }
+        sum
+    }
+
     /// A connection to write with. SQLite has one writer: see the log's turns.
     pub(crate) async fn writer(&self) -> Result<Db, OpenError> {
         Db::connect_with(&self.options)

@@ -12,6 +12,7 @@ use super::renew::renew;
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::log::CommitError;
+use crate::metrics::Refusal;
 use crate::policy;
 use crate::realtime::channel::Kind;
 use crate::realtime::protocol::{ClientFrame, Command, CommandId, ErrorCode, Frame};
@@ -58,7 +59,7 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
             let may = may_publish(app, connection, &channel, volatile, data.as_str().len());
             let event = match may {
                 Ok(()) => event_of(connection, channel, event, data, to_self),
-                Err(failure) => return fail(connection, id, &failure),
+                Err(failure) => return fail(app, connection, id, &failure),
             };
             if volatile {
                 app.registry().publish(&event);
@@ -84,7 +85,7 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
         }
         ClientFrame::Presence { channel, meta } => {
             if let Err(failure) = describe(app, connection, id, &channel, meta) {
-                return fail(connection, id, &failure);
+                return fail(app, connection, id, &failure);
             }
         }
         ClientFrame::Join {
@@ -114,12 +115,26 @@ pub(super) fn quoted(text: &impl std::fmt::Display) -> String {
 }
 
 fn fail(
+    app: &Roomcast,
     connection: &Connection,
     id: Option<&CommandId>,
     (code, message): &Failure,
 ) -> Option<Pending> {
+    count(app, *code);
     connection.outbox.push(Frame::error(id, *code, message));
     None
+}
+
+/// Counts a command that was refused; mistakes and what fails here are no refusals.
+pub(super) fn count(app: &Roomcast, code: ErrorCode) {
+    let reason = match code {
+        ErrorCode::Forbidden => Refusal::Forbidden,
+        ErrorCode::Unauthorized => Refusal::Unauthorized,
+        ErrorCode::TooLarge => Refusal::TooLarge,
+        ErrorCode::TooManyChannels => Refusal::Channels,
+        _ => return,
+    };
+    app.metrics().refuse(reason);
 }
 
 /// Whether a client may publish this, by what it may do in the channel and by the channel's rules.

@@ -14,7 +14,7 @@ use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller, ENDED};
 use crate::config::Guests;
 use crate::error::Error;
-use crate::metrics;
+use crate::metrics::{self, Outcome};
 use crate::origin;
 use crate::policy;
 use crate::realtime::channel::Kind;
@@ -217,6 +217,10 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
             handle.connection().outbox.close(Close::Shutdown);
         }
         let connection = Arc::clone(handle.connection());
+        if ask.cursor.is_some() {
+            let outcome = resume.map_or(Outcome::Lost, |_| Outcome::Recovered);
+            app.metrics().resumed(outcome);
+        }
         let welcome = Welcome {
             socket: connection.socket,
             user: connection.user.as_ref(),

@@ -30,6 +30,9 @@ const NEAR: u64 = 1_024;
 #[derive(Debug)]
 pub(super) struct Feed {
     handle: Handle,
+    app: Roomcast,
+    /// How it ends, unless its outbox says.
+    ending: &'static str,
     standing: Standing,
     /// Only of who came with a token.
     term: Option<Term>,
@@ -51,6 +54,25 @@ struct Replay {
     until: Option<Position>,
 }
 
+/// When the oldest event of those that are written together was told.
+pub(super) fn told<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Option<Instant> {
+    frames.into_iter().find_map(Frame::told)
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let connection = self.handle.connection();
+        let reason = connection.outbox.closed().map_or(self.ending, Close::word);
+        self.app.metrics().closed(connection.transport, reason);
+        tracing::debug!(
+            socket = %connection.socket,
+            transport = connection.transport.word(),
+            reason,
+            "a connection ended"
+        );
+    }
+}
+
 impl Feed {
     pub(super) fn new(
         app: &Roomcast,
@@ -61,9 +83,19 @@ impl Feed {
         caller: Option<Caller>,
     ) -> Self {
         let heartbeat = app.config().heartbeat;
+        let connection = handle.connection();
+        app.metrics().opened(connection.transport);
+        tracing::debug!(
+            socket = %connection.socket,
+            transport = connection.transport.word(),
+            user = connection.user_id().map(tracing::field::display),
+            "a connection was let in"
+        );
         let standing = watch::Sender::new(caller.map(Arc::new));
         Self {
             handle,
+            app: app.clone(),
+            ending: "gone",
             term: Term::of(&standing),
             standing,
             registry: Arc::clone(app.registry()),
@@ -89,6 +121,19 @@ impl Feed {
     /// With whose rights now; a guest has few, and is nobody.
     pub(super) fn caller(&self) -> Option<Arc<Caller>> {
         self.standing.borrow().clone()
+    }
+
+    /// Notes how it ends. Nothing said, whoever was there is gone without a word.
+    pub(super) fn ends(&mut self, word: &'static str) {
+        self.ending = word;
+    }
+
+    /// Notes that what was told at this time has been written.
+    pub(super) fn wrote(&self, told: Option<Instant>) {
+        if let Some(told) = told {
+            let transport = self.connection().transport;
+            self.app.metrics().delivered(transport, told);
+        }
     }
 
     /// To be told of a new token.
@@ -236,6 +281,8 @@ impl Feed {
                 return Some(Waiting::Closed(Close::Internal));
             }
         };
+        let metrics = self.app.metrics();
+        metrics.replayed(connection.transport, page.events.len());
         replay.at = page.at;
         let at = page.at;
         if replay.until == Some(at) {

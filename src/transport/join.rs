@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::command::{Failure, quoted};
+use super::command::{Failure, count, quoted};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::log::ReadError;
+use crate::metrics::Outcome;
 use crate::realtime::protocol::{CommandId, ErrorCode, Frame};
 use crate::realtime::registry::{Access, Membership, Refusal};
 use crate::realtime::{Channel, Connection, Cursor, Data, Members};
@@ -37,6 +38,7 @@ pub(super) async fn join(
 ) {
     let (caller, id) = (caller.as_deref(), id.as_ref());
     if let Err((code, message)) = enter(&app, &connection, caller, id, door).await {
+        count(&app, code);
         connection.outbox.push(Frame::error(id, code, &message));
     }
 }
@@ -83,7 +85,14 @@ async fn enter(
             Ok((at, members)) => {
                 // From here on the outbox is held: whatever happens, it gets its answer.
                 let missed = match from {
-                    Some(from) => Some(missed(app, connection, channel, from, at).await),
+                    Some(from) => {
+                        let missed = missed(app, connection, channel, from, at).await;
+                        let outcome = missed
+                            .as_ref()
+                            .map_or(Outcome::Lost, |_| Outcome::Recovered);
+                        app.metrics().resumed(outcome);
+                        Some(missed)
+                    }
                     None => None,
                 };
                 connection

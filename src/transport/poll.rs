@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Ask, connect};
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
@@ -93,6 +93,8 @@ pub(crate) async fn poll(
             answer.cursor = feed.replayed().unwrap_or(answer.cursor);
         }
     }
+    feed.wrote(feed::told(&answer.frames));
+    feed.ends("answered");
     let json = [(header::CONTENT_TYPE, "application/json")];
     Ok((json, answer.body(feed.recovered())).into_response())
 }

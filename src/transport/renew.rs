@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use super::command::count;
 use super::term::Standing;
 use crate::app::Roomcast;
 use crate::caller::{Caller, ENDED};
@@ -36,7 +37,10 @@ pub(super) async fn renew(
             }
             Frame::ack(id.as_ref(), &fields)
         }
-        Err((code, message)) => Frame::error(id.as_ref(), code, message),
+        Err((code, message)) => {
+            count(&app, code);
+            Frame::error(id.as_ref(), code, message)
+        }
     };
     connection.outbox.push(answer);
 }

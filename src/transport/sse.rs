@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connect::{Ask, connect};
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
@@ -107,9 +107,12 @@ async fn next(feed: &mut Feed, first: Bytes, data_only: bool) -> (Bytes, bool) {
     };
     match feed.next().await {
         Waiting::Frames(frames) if frames.len() == 1 && first.is_empty() => {
+            feed.wrote(frames[0].told());
             (block(&frames[0]), true)
         }
         Waiting::Frames(frames) => {
+            // What is handed over here is written before more is asked for.
+            feed.wrote(feed::told(&frames));
             let mut chunk = BytesMut::from(first);
             for frame in &frames {
                 chunk.extend_from_slice(&block(frame));

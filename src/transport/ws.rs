@@ -18,10 +18,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::command::{self, Pending};
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use super::fragments::Fragments;
 use super::rate::{Rate, Verdict};
 use crate::app::Roomcast;
+use crate::metrics::Refusal;
 use crate::realtime::Close;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::{ClientFrame, Command, ErrorCode, Frame, Rejection};
@@ -155,6 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     async fn send(&mut self, frames: VecDeque<Frame>) -> Result<(), End> {
+        let told = feed::told(&frames);
         let sending = async {
             for frame in frames {
                 self.socket.feed(text(&frame)).await?;
@@ -168,7 +170,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 End::Close(Close::Internal)
             }
             _ => End::Gone,
-        })
+        })?;
+        self.feed.wrote(told);
+        Ok(())
     }
 
     async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
@@ -215,6 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 Ok(Command { id, .. }) | Err(Rejection { id, .. }),
                 Verdict::Over | Verdict::OverForLong,
             ) => {
+                self.app.metrics().refuse(Refusal::Messages);
                 let message = "You send more messages than you may. Wait a second.";
                 connection
                     .outbox
@@ -244,6 +249,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn close(mut self, close: Close) {
         let connection = Arc::clone(self.feed.connection());
         let disconnect = Frame::disconnect(close, self.feed.retry());
+        if close == Close::TooLarge {
+            self.app.metrics().refuse(Refusal::TooLarge);
+        }
+        self.feed.ends(close.word());
         // Out of every room at once: nothing more is for this client.
         drop(self.feed);
         let mut last = match connection.outbox.try_take() {
@@ -270,6 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Sends the answer to the client's close, which tungstenite has made ready.
     async fn answer_close(mut self) {
+        self.feed.ends("client");
         drop(self.feed);
         let closing = async { while let Some(Ok(_)) = self.socket.next().await {} };
         let _ = tokio::time::timeout(CLOSE_TIME, closing).await;

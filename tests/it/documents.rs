@@ -7,7 +7,7 @@ use std::path::Path;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MAX_WIDTH: usize = 120;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -15,6 +15,7 @@ const DOCUMENTS: [&str; 9] = [
     "CHANGELOG.md",
     "docs/protocol.md",
     "docs/http.md",
+    "docs/operations.md",
     "docs/channels.md",
     "docs/durability.md",
 ];

@@ -373,6 +373,7 @@ fn documents_point_at_files_that_exist() {
         "docs/configuration.md",
         "docs/restarts.md",
         "docs/tls.md",
+        "docs/operations.md",
     ]) {
         let text = read(document);
         let folder = Path::new(ROOT)

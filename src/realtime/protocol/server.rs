@@ -8,6 +8,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
+use tokio::time::Instant;
 
 use super::{CommandId, ErrorCode, Rejection};
 use crate::realtime::{Channel, Close, Cursor, Data, Event, Members, SocketId, User};
@@ -33,6 +34,8 @@ struct Encoded {
     name: Box<str>,
     cursor: Option<Cursor>,
     retry: Option<u64>,
+    /// When the event was told, for those that go out as they are.
+    told: Option<Instant>,
     /// Where in `json` the event's own data stands; empty for other frames.
     data: Range<usize>,
     sse: OnceLock<Bytes>,
@@ -69,9 +72,47 @@ struct Disconnect<'a> {
     retry: Option<u64>,
 }
 
+impl Encoded {
+    fn new(
+        json: String,
+        name: &str,
+        cursor: Option<Cursor>,
+        retry: Option<u64>,
+        data: Range<usize>,
+    ) -> Self {
+        let (sse, sse_data) = (OnceLock::new(), OnceLock::new());
+        Self {
+            json: json.into(),
+            name: name.into(),
+            cursor,
+            retry,
+            told: None,
+            data,
+            sse,
+            sse_data,
+        }
+    }
+}
+
 impl Frame {
     /// An event, as it reaches the members of one of its channels.
     pub fn event(event: &Event, channel: &Channel, cursor: Option<Cursor>) -> Self {
+        Self(Arc::new(Self::encode(event, channel, cursor)))
+    }
+
+    /// The same, as it is told at this moment.
+    pub(in crate::realtime) fn live(
+        event: &Event,
+        channel: &Channel,
+        cursor: Option<Cursor>,
+        told: Instant,
+    ) -> Self {
+        let mut encoded = Self::encode(event, channel, cursor);
+        encoded.told = Some(told);
+        Self(Arc::new(encoded))
+    }
+
+    fn encode(event: &Event, channel: &Channel, cursor: Option<Cursor>) -> Encoded {
         // Channel and event names have no character that JSON escapes, and the data is JSON already.
         let mut json = String::with_capacity(160 + event.data.as_str().len());
         json.push_str(r#"{"type":"event","channel":""#);
@@ -86,7 +127,7 @@ impl Frame {
             let _ = write!(json, r#","cursor":"{cursor}""#);
         }
         let _ = write!(json, r#","time":"{}"}}"#, timestamp(event.time));
-        Self::new(json, event.name.as_str(), cursor, None, data)
+        Encoded::new(json, event.name.as_str(), cursor, None, data)
     }
 
     /// The first frame of every connection, with who is in the presence channels that it is in.
@@ -178,21 +219,17 @@ impl Frame {
         retry: Option<u64>,
         data: Range<usize>,
     ) -> Self {
-        let (sse, sse_data) = (OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Encoded {
-            json: json.into(),
-            name: name.into(),
-            cursor,
-            retry,
-            data,
-            sse,
-            sse_data,
-        }))
+        Self(Arc::new(Encoded::new(json, name, cursor, retry, data)))
     }
 
     /// The JSON text: the payload of a WebSocket text frame.
     pub fn json(&self) -> &Bytes {
         &self.0.json
+    }
+
+    /// When the event was told; nothing for other frames, and for what is read out of the log.
+    pub(crate) fn told(&self) -> Option<Instant> {
+        self.0.told
     }
 
     /// The cursor that a client which has received this frame resumes from.

@@ -95,6 +95,15 @@ impl Registry {
         }
     }
 
+    /// Bytes that wait in all outboxes. Each has its own lock, so they are added up with the registry's given back.
+    pub fn outbox_bytes(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        let entries = state.connections.values();
+        let all: Vec<_> = entries.map(|entry| Arc::clone(&entry.connection)).collect();
+        drop(state);
+        all.iter().map(|connection| connection.outbox.bytes()).sum()
+    }
+
     /// Which of these users have a connection, in their order.
     pub fn online(&self, users: &[UserId]) -> Vec<bool> {
         let state = self.state.lock().unwrap();
@@ -130,15 +139,16 @@ impl Registry {
 }
 
 impl State {
-    /// A user has come or gone.
-    pub(super) fn see(&mut self, user: Option<&UserId>) {
-        if let Some(user) = user
-            && self.own(user).next().is_none()
-            && self.census.seen.len() < MAX_SEEN
-        {
+    /// A user comes or goes; true if they are not there otherwise.
+    pub(super) fn see(&mut self, user: Option<&UserId>) -> bool {
+        let Some(user) = user.filter(|user| self.own(user).next().is_none()) else {
+            return false;
+        };
+        if self.census.seen.len() < MAX_SEEN {
             let now = OffsetDateTime::now_utc();
             self.census.seen.insert(user.clone(), now);
         }
+        true
     }
 
     pub(super) fn count_in(&mut self, channel: &Channel, connection: &Connection) {

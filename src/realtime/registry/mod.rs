@@ -33,6 +33,7 @@ use super::close::Close;
 use super::connection::{Connection, ConnectionId, SessionKey, SocketId, Transport};
 use super::cursor::{Cursor, Epoch, Position};
 use super::data::Data;
+use super::figures::Figures;
 use super::outbox::Outbox;
 use super::presence::Members;
 use super::protocol::Frame;
@@ -64,6 +65,7 @@ struct State {
     addresses: HashMap<IpAddr, usize>,
     present: Present,
     census: Census,
+    figures: Figures,
     /// The pulse beats.
     awake: bool,
     /// The last kept event that was delivered.
@@ -111,6 +113,7 @@ impl Registry {
             addresses: HashMap::new(),
             present: Present::default(),
             census: Census::default(),
+            figures: Figures::default(),
             awake: false,
             position,
             versions: Versions::default(),
@@ -156,6 +159,11 @@ impl Registry {
         (state.connections.len(), state.rooms.len())
     }
 
+    /// How many there are of what. Nothing is counted for it.
+    pub fn figures(&self) -> Figures {
+        self.state.lock().unwrap().figures
+    }
+
     /// Lets a connection in, into all of its channels at once. What is published from the returned position on
     /// reaches it; where it resumes from an older one, [`Registry::catch_up`] says when it is there.
     ///
@@ -195,7 +203,10 @@ impl Registry {
         if let Some(address) = arrival.address {
             *state.addresses.entry(address).or_default() += 1;
         }
-        state.see(connection.user_id());
+        state.figures.connections[connection.transport.place()] += 1;
+        if state.see(connection.user_id()) {
+            state.figures.users += 1;
+        }
         let channels = arrival.channels.into_iter().collect::<HashMap<_, _>>();
         for channel in channels.keys() {
             state.enter(channel, &connection, None);
@@ -370,7 +381,11 @@ impl Registry {
         for channel in entry.channels.keys() {
             state.exit(channel, connection, parting);
         }
-        state.see(connection.user_id());
+        let counted = &mut state.figures.connections[connection.transport.place()];
+        *counted = counted.saturating_sub(1);
+        if state.see(connection.user_id()) {
+            state.figures.users = state.figures.users.saturating_sub(1);
+        }
         self.wake_for(&mut state);
         if state.sockets.get(&connection.socket) == Some(&connection.id) {
             state.sockets.remove(&connection.socket);
@@ -410,7 +425,17 @@ impl State {
 
     fn enter(&mut self, channel: &Channel, connection: &Arc<Connection>, meta: Option<Data>) {
         let room = self.rooms.entry(channel.clone()).or_default();
-        room.members.insert(connection.id, Arc::clone(connection));
+        let place = channel.kind().place();
+        if room.members.is_empty() {
+            self.figures.rooms[place] += 1;
+        }
+        if room
+            .members
+            .insert(connection.id, Arc::clone(connection))
+            .is_none()
+        {
+            self.figures.memberships[place] += 1;
+        }
         if connection.transport != Transport::Poll {
             // It has not been told how many they are, also where somebody else goes out and the number stays.
             room.counted = None;
@@ -421,8 +446,12 @@ impl State {
 
     fn exit(&mut self, channel: &Channel, connection: &Connection, parting: Parting) {
         if let Some(room) = self.rooms.get_mut(channel) {
-            room.members.remove(&connection.id);
+            let place = channel.kind().place();
+            if room.members.remove(&connection.id).is_some() {
+                self.figures.memberships[place] -= 1;
+            }
             if room.members.is_empty() {
+                self.figures.rooms[place] -= 1;
                 self.rooms.remove(channel);
             }
         }

@@ -3,27 +3,31 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{Move, Registry, State};
 use crate::realtime::channel::Kind;
-use crate::realtime::connection::{Connection, ConnectionId, SocketId};
+use crate::realtime::connection::{Connection, ConnectionId, SocketId, Transport};
 use crate::realtime::protocol::Frame;
 use crate::realtime::{Channel, Event};
 
 impl Registry {
     /// Delivers a volatile event to whoever is there.
     pub fn publish(&self, event: &Event) {
-        self.deliver(&self.state.lock().unwrap(), event);
+        let now = Instant::now();
+        self.deliver(&mut self.state.lock().unwrap(), event, now);
     }
 
     /// Delivers what one change has put into the log, and follows it: who lost access is out before, and who is new is
     /// in before. The caller calls this in the order of the log.
     pub(crate) fn commit(&self, events: &[Event], moves: &[Move]) {
+        let now = Instant::now();
         let mut state = self.state.lock().unwrap();
         for change in moves {
             state.before(change);
         }
         for event in events {
-            self.deliver(&state, event);
+            self.deliver(&mut state, event, now);
             if let Some(position) = event.position {
                 state.position = position;
             }
@@ -36,11 +40,13 @@ impl Registry {
         }
     }
 
-    fn deliver(&self, state: &State, event: &Event) {
+    /// `at` is when it was kept, or said: how long it takes to reach somebody is counted from there.
+    fn deliver(&self, state: &mut State, event: &Event, at: Instant) {
         let cursor = event.position.map(|position| self.cursor_at(position));
         // With one channel nobody can be reached twice, and nothing is allocated to find that out.
         let mut reached = (event.channels.len() > 1).then(HashSet::new);
         let except: HashSet<SocketId> = event.except.iter().copied().collect();
+        let mut delivered = [0; Transport::ALL.len()];
         for channel in event.channels.iter() {
             let mut frame = None;
             state.for_each_member(channel, |connection| {
@@ -49,9 +55,18 @@ impl Registry {
                 {
                     return;
                 }
-                let frame = frame.get_or_insert_with(|| Frame::event(event, channel, cursor));
+                let frame = frame.get_or_insert_with(|| Frame::live(event, channel, cursor, at));
                 connection.outbox.push(frame.clone());
+                delivered[connection.transport.place()] += 1;
             });
+        }
+        let figures = &mut state.figures;
+        for (sum, more) in figures.delivered.iter_mut().zip(delivered) {
+            *sum += more;
+        }
+        match event.position {
+            Some(_) => figures.kept += 1,
+            None => figures.volatile += 1,
         }
     }
 }

@@ -1,0 +1,72 @@
+//! What the operating system says of the process, under the names that every client library gives it.
+
+use prometheus_client::registry::Registry;
+
+/// Nothing, where there is no `/proc`.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn registry() -> Registry {
+    Registry::default()
+}
+
+/// What cannot be read is left out.
+#[cfg(target_os = "linux")]
+pub(super) fn registry() -> Registry {
+    let mut registry = Registry::with_prefix("process");
+    // Each is worth having without the others.
+    let _ = linux::register(&mut registry);
+    registry
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::sync::atomic::AtomicU64;
+
+    use procfs::process::{LimitValue, Process};
+    use procfs::{ProcResult, boot_time_secs, page_size, ticks_per_second};
+    use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::gauge::Gauge;
+    use prometheus_client::registry::Registry;
+
+    pub(super) fn register(registry: &mut Registry) -> ProcResult<()> {
+        let process = Process::myself()?;
+        let stat = process.stat()?;
+        let seconds = |ticks: u64| ticks as f64 / ticks_per_second() as f64;
+        let cpu: Counter<f64, AtomicU64> = Counter::default();
+        cpu.inc_by(seconds(stat.utime + stat.stime));
+        registry.register("cpu_seconds", "CPU time spent, in seconds", cpu);
+        let mut gauge = |name, help, value: f64| {
+            let gauge: Gauge<f64, AtomicU64> = Gauge::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        };
+        gauge(
+            "resident_memory_bytes",
+            "Resident memory, in bytes",
+            (stat.rss * page_size()) as f64,
+        );
+        gauge(
+            "virtual_memory_bytes",
+            "Virtual memory, in bytes",
+            stat.vsize as f64,
+        );
+        gauge(
+            "threads",
+            "Threads of the operating system",
+            stat.num_threads as f64,
+        );
+        gauge(
+            "start_time_seconds",
+            "When the process began, in seconds since 1970",
+            boot_time_secs()? as f64 + seconds(stat.starttime),
+        );
+        gauge(
+            "open_fds",
+            "File descriptors that are open",
+            process.fd_count()? as f64,
+        );
+        if let LimitValue::Value(most) = process.limits()?.max_open_files.soft_limit {
+            gauge("max_fds", "File descriptors that may be open", most as f64);
+        }
+        Ok(())
+    }
+}

@@ -8,7 +8,8 @@ mod traces;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write, stderr};
 
-use tracing_subscriber::filter::FilterExt;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -63,8 +64,8 @@ pub fn start(config: &Config) -> Telemetry {
             .with_current_span(false)
             .boxed()
     };
-    let registry =
-        tracing_subscriber::registry().with(logs.with_filter(filter.and(Flood::default())));
+    let registry = tracing_subscriber::registry()
+        .with(logs.with_filter(filter.and(filter_fn(is_no_message)).and(Flood::default())));
     #[cfg(feature = "otel")]
     {
         let (traces, error) = match traces::Traces::to_collector() {
@@ -87,15 +88,17 @@ pub fn start(config: &Config) -> Telemetry {
 }
 
 /// What is logged. The session library warns of every cookie that is none of ours: anybody could fill a disk with that.
-/// Tracing, the WebSocket library says what is in each message, so it is never heard that closely, whatever was asked
-/// for: of two directives for the same the last one counts.
 fn filter(config: &Config) -> String {
     format!(
-        "tower_sessions=error,tower_sessions_core=error,{},\
-         tungstenite=debug,tungstenite::protocol=debug,tungstenite::protocol::frame=debug,\
-         tungstenite::protocol::frame::frame=debug,tungstenite::handshake=debug",
+        "tower_sessions=error,tower_sessions_core=error,{}",
         config.rust_log
     )
+}
+
+/// Tracing, the WebSocket library says what is in each message, so it is never heard that closely, whatever was asked
+/// for.
+fn is_no_message(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() != Level::TRACE || !metadata.target().starts_with("tungstenite")
 }
 
 /// As much of a text from outside as is logged.

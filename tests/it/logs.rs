@@ -55,6 +55,23 @@ impl Logging {
     }
 }
 
+#[tokio::test]
+async fn what_is_not_asked_for_is_not_said() {
+    for (level, expected) in [("warn", 0), ("info", 0), ("info,tungstenite=debug", 1)] {
+        let logging = Logging::start(&[("ROOMCAST_LOG_FORMAT", "json"), ("RUST_LOG", level)]).await;
+        let ada = logging.person("ada").await;
+        let mut socket = ada.ws("").await;
+        socket.socket.close(None).await.unwrap();
+        socket.end().await;
+        let log = logging.end().await;
+        let closely = log
+            .lines()
+            .filter(|line| line.contains("\"DEBUG\""))
+            .count();
+        assert!((closely > 0) == (expected > 0), "{level}: {log}");
+    }
+}
+
 /// What would be another line, another colour, or text turned round.
 const EVIL: &str =
     "x\r\n{\"level\":\"FORGED\",\"message\":\"FORGED\"}\x1b[31m\u{202e}\u{2028}\u{85}";

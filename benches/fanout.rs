@@ -36,6 +36,7 @@ fn event() -> Event {
         data: Data::from_value(&"x".repeat(126)),
         origin: None,
         except: [].into(),
+        by: None,
         time: OffsetDateTime::now_utc(),
         position: None,
     }
@@ -49,6 +50,7 @@ fn room(members: usize) -> (Arc<Registry>, Vec<Handle>) {
         max_connections_per_user: 1,
         max_channels: 1,
         outbox_bytes: 1024 * 1024,
+        newest: std::collections::BTreeMap::new(),
         presence_grace: std::time::Duration::from_secs(10),
     };
     let registry = Arc::new(Registry::new(Epoch(1), 0, limits));

@@ -11,6 +11,7 @@ use crate::ask::Asking;
 use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::last_seen;
+use crate::limits;
 use crate::log::Log;
 use crate::metrics::{Metrics, summary};
 use crate::password::Passwords;
@@ -23,6 +24,8 @@ use crate::store::{self, Store};
 /// How often sessions that have expired are looked for.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether too much waits for slow readers.
+const RELIEF_PAUSE: Duration = Duration::from_millis(100);
 /// How many connections are ended at once by a shutdown, and how long it waits before the next.
 const SLICE: usize = 500;
 const SLICE_PAUSE: Duration = Duration::from_millis(50);
@@ -45,6 +48,7 @@ struct Inner {
     attempts: Attempts,
     asking: Asking,
     metrics: Metrics,
+    limits: limits::Limits,
     tasks: TaskTracker,
     /// Where connections come in, and what else is there to the very end.
     doors: TaskTracker,
@@ -79,6 +83,7 @@ impl Roomcast {
             max_connections_per_user: config.max_connections_per_user,
             max_channels: config.max_channels,
             outbox_bytes: config.outbox_bytes,
+            newest: config.rules.newest().clone(),
             presence_grace: config.presence_grace,
         };
         let tasks = TaskTracker::new();
@@ -89,12 +94,13 @@ impl Roomcast {
         log.deliver_scheduled();
         let inner = Inner {
             attempts: Attempts::new(config.login_attempts),
-            config: Arc::new(config),
             store,
             log,
             passwords: Passwords::new(),
             asking,
             metrics: Metrics::new(),
+            limits: limits::Limits::new(&config),
+            config: Arc::new(config),
             tasks,
             doors: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -113,6 +119,11 @@ impl Roomcast {
             .spawn(pulse(Arc::clone(app.registry()), app.0.stopping.clone()));
         app.0.tasks.spawn(summary::tell(
             Arc::clone(app.registry()),
+            app.0.stopping.clone(),
+        ));
+        app.0.tasks.spawn(relieve(
+            Arc::clone(app.registry()),
+            app.0.config.outbox_total_bytes,
             app.0.stopping.clone(),
         ));
         app.0.tasks.spawn(last_seen::write_down(
@@ -166,6 +177,11 @@ impl Roomcast {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// How much one user or address may ask for.
+    pub(crate) fn limits(&self) -> &limits::Limits {
+        &self.0.limits
     }
 
     /// Tasks that a shutdown waits for.
@@ -292,6 +308,19 @@ async fn pulse(registry: Arc<Registry>, stopping: CancellationToken) {
                 () = tokio::time::sleep(PULSE) => {}
                 () = stopping.cancelled() => return,
             }
+        }
+    }
+}
+
+/// Sends those away who are furthest behind, whenever all together are behind by more than there is memory for.
+async fn relieve(registry: Arc<Registry>, budget: usize, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RELIEF_PAUSE) => {}
+            () = stopping.cancelled() => return,
+        }
+        if registry.scales().bytes() > budget {
+            registry.relieve();
         }
     }
 }

@@ -64,6 +64,7 @@ mod tests {
             max_connections_per_user: 10,
             max_channels: 10,
             outbox_bytes: 10_000,
+            newest: std::collections::BTreeMap::new(),
             presence_grace: Duration::ZERO,
         };
         let log = Log::open(&store, Durability::Full, limits).await.unwrap();

@@ -49,6 +49,7 @@ mod ask;
 mod attempts;
 pub mod caller;
 mod last_seen;
+mod limits;
 mod origin;
 mod password;
 mod policy;

@@ -1,5 +1,7 @@
 //! Registering, logging in and out.
 
+use std::net::IpAddr;
+
 use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
@@ -16,6 +18,7 @@ use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::config::Registration;
 use crate::error::Error;
+use crate::limits::Who;
 use crate::metrics::Refusal;
 use crate::notify::Begin;
 use crate::password::MAX_BYTES;
@@ -35,6 +38,7 @@ pub(super) async fn register(
     State(app): State<Roomcast>,
     begin: Begin,
     caller: Option<Caller>,
+    Address(address): Address,
     Body(login): Body<Login>,
 ) -> Result<Response, Error> {
     if app.config().registration == Registration::Closed
@@ -46,6 +50,7 @@ pub(super) async fn register(
     }
     check_username(&login.username)?;
     check_password(&login.password)?;
+    throttle(&app, address)?;
     let password_hash = app.passwords().hash(login.password).await?;
     let user = accounts::new_user(&login.username, false);
     let mut tx = begin.begin().await?;
@@ -76,6 +81,7 @@ pub(super) async fn login(
             format!("expected at most {MAX_BYTES} bytes"),
         ));
     }
+    throttle(&app, address)?;
     let begun = app.attempts().begin(&login.username, address);
     begun.inspect_err(|_| app.metrics().refuse(Refusal::LoginAttempts))?;
     let known = users::credentials(&mut *app.store().read().await?, &login.username).await?;
@@ -102,6 +108,21 @@ pub(super) async fn login(
         return Err(Error::Unauthorized("Wrong username or password."));
     }
     Ok(Json(shown(&user)))
+}
+
+/// Refuses what an address tries too often, before it costs a hash.
+fn throttle(app: &Roomcast, address: Option<IpAddr>) -> Result<(), Error> {
+    let Some(address) = address else {
+        return Ok(());
+    };
+    let taken = app.limits().logins.take(&Who::Address(address));
+    taken.map_err(|retry_after| {
+        app.metrics().refuse(Refusal::Logins);
+        Error::RateLimited {
+            detail: "Your address tries to log in too often.",
+            retry_after,
+        }
+    })
 }
 
 /// `POST /auth/logout`: ends this session, and closes its sockets. Who shows a token speaks for no session.

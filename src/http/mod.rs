@@ -22,13 +22,14 @@ mod record;
 mod request_id;
 mod rooms;
 mod roots;
+mod throttle;
 mod token;
 mod users;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use ::http::{HeaderValue, header};
+use ::http::{HeaderName, HeaderValue, header};
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
@@ -73,6 +74,17 @@ impl Roomcast {
                 header::X_CONTENT_TYPE_OPTIONS,
                 no_sniff,
             ))
+            // What is answered is data: nothing in it is to be run, framed, or read by a page of another site.
+            .layer(SetResponseHeaderLayer::if_not_present(
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(
+                    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+                ),
+            ))
+            .layer(SetResponseHeaderLayer::if_not_present(
+                HeaderName::from_static("cross-origin-resource-policy"),
+                HeaderValue::from_static("same-origin"),
+            ))
             // An address may have a token in it.
             .layer(SetResponseHeaderLayer::if_not_present(
                 header::REFERRER_POLICY,
@@ -110,7 +122,9 @@ impl Roomcast {
             max_body_bytes: self.config().max_body_bytes,
             body_timeout: self.config().body_timeout,
         };
-        self.identifying(routes.layer(from_fn_with_state(notifier, notify)))
+        let throttled = from_fn_with_state(self.clone(), throttle::changes);
+        let routes = routes.layer(from_fn_with_state(notifier, notify));
+        self.identifying(routes.layer(throttled))
     }
 
     /// Gives routes the caller, from the credentials or the session's cookie.

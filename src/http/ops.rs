@@ -37,7 +37,7 @@ impl Roomcast {
     async fn live(&self) -> Live {
         Live {
             figures: self.registry().figures(),
-            outbox_bytes: self.registry().outbox_bytes() as u64,
+            outbox_bytes: self.registry().scales().bytes() as u64,
             position: self.registry().cursor().position,
             log_events: self.log().events(),
             log_writable: self.log().is_writable(),

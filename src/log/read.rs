@@ -189,6 +189,7 @@ pub(super) fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
         data: Data::stored(row.try_get("data")?),
         origin,
         except: except.ok_or_else(|| broken("list of sockets"))?,
+        by: None,
         time: from_millis(row.try_get("time")?),
         position: Some(row.try_get::<i64, _>("position")?.cast_unsigned()),
     })

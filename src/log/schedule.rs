@@ -173,6 +173,7 @@ fn event(row: Scheduled, now: OffsetDateTime) -> Result<Event, String> {
         return Err(row.id);
     };
     Ok(Event {
+        by: None,
         channels,
         name,
         data: Data::stored(row.data),

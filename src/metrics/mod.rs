@@ -90,6 +90,14 @@ pub enum Refusal {
     LoginAttempts,
     /// More messages than a connection may send.
     Messages,
+    /// More channels joined in a second than a user may.
+    Joins,
+    /// More logins in a second than an address may try.
+    Logins,
+    /// More changes in a second, or at once, than a user may make.
+    Changes,
+    /// More connections opened in a second than an address may.
+    Connects,
     /// A body or message over the limit.
     TooLarge,
 }

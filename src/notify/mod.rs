@@ -118,6 +118,7 @@ impl Notification {
             data: self.data,
             origin,
             except: self.except.into(),
+            by: None,
             time,
             position: None,
         })

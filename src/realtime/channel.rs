@@ -40,6 +40,21 @@ pub enum Kind<'a> {
     },
 }
 
+impl<'a> Kind<'a> {
+    /// The first word of the channel.
+    pub fn word(self) -> &'a str {
+        match self {
+            Self::Global => "global",
+            Self::Admin => "admin",
+            Self::User(_) => "user",
+            Self::Group(_) => "group",
+            Self::Presence(_) => "presence",
+            Self::Socket(_) => "socket",
+            Self::Context { kind, .. } => kind,
+        }
+    }
+}
+
 /// Why a name is no channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -43,7 +43,7 @@ const SERVER_ONLY: [&str; 14] = [
 ];
 
 /// The name of an event, for example `changed-document`. At most 64 bytes.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventName(Arc<str>);
 
 /// Why a text is no event name.
@@ -131,6 +131,8 @@ pub struct Event {
     pub data: Data,
     /// Who is left out.
     pub origin: Option<Origin>,
+    /// The socket that said it, where one did, whether or not it is left out. Nobody else is told, and the log has it not.
+    pub by: Option<SocketId>,
     /// Further sockets that are left out, whoever's they are; only who is trusted with that says so.
     pub except: Arc<[SocketId]>,
     /// When it was published.

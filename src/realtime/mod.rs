@@ -15,6 +15,7 @@ mod presence;
 pub mod protocol;
 pub mod registry;
 mod room;
+mod scales;
 pub mod user;
 
 pub use channel::Channel;
@@ -26,4 +27,5 @@ pub use event::{Event, EventName, Origin};
 pub use outbox::Outbox;
 pub use presence::Members;
 pub use registry::Registry;
+pub use scales::Scales;
 pub use user::{User, UserId};

@@ -1,12 +1,12 @@
 //! The bounded queue between a connection's rooms and its transport.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
 use tokio::sync::Notify;
 
 use super::close::Close;
-use super::protocol::Frame;
+use super::protocol::{Frame, Newest};
 
 /// What each queued frame is counted with beside its bytes: the pointer in the queue and its share of the frame's head.
 const FRAME_OVERHEAD: usize = 64;
@@ -23,9 +23,13 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Frame>,
+    /// Where in `frames` those stand of which only the newest waits. Empty again with each take.
+    newest: HashMap<Newest, usize>,
     /// What was pushed since [`Outbox::hold`]: it goes after an answer that is still being made.
     held: Option<VecDeque<Frame>>,
     bytes: usize,
+    /// What the transport has taken last, and is still sending as far as anybody knows.
+    taken: usize,
     closed: Option<Close>,
 }
 
@@ -53,10 +57,13 @@ impl Outbox {
         if queue.closed.is_some() {
             return;
         }
+        let Some(frame) = queue.replace(frame) else {
+            return;
+        };
         // A frame that is larger than the bound itself passes where nothing waits: its reader is not slow.
         let alone = queue.bytes == 0;
-        queue.bytes += frame.json().len() + FRAME_OVERHEAD;
-        if queue.bytes > self.max_bytes && !alone {
+        queue.bytes += weight(&frame);
+        if queue.bytes + queue.taken > self.max_bytes && !alone {
             // Nobody will read it any more; the client gets it all again from its cursor.
             *queue = Queue {
                 closed: Some(Close::SlowConsumer),
@@ -88,7 +95,7 @@ impl Outbox {
             return;
         }
         // The answer is not counted against the bound: it has bounds of its own, and it is one.
-        queue.bytes += answer.json().len() + FRAME_OVERHEAD;
+        queue.bytes += weight(&answer);
         queue.frames.push_back(answer);
         if let Some(held) = queue.held.take() {
             queue.frames.extend(held);
@@ -132,19 +139,47 @@ impl Outbox {
         }
     }
 
-    /// Takes all that waits.
+    /// Takes all that waits. Whoever takes has sent what it took before.
     pub fn try_take(&self) -> Option<Waiting> {
         let mut queue = self.queue.lock().unwrap();
         if !queue.frames.is_empty() {
-            queue.bytes = queue
-                .held
-                .iter()
-                .flatten()
-                .map(|frame| frame.json().len() + FRAME_OVERHEAD)
-                .sum();
+            let held = queue.held.iter().flatten().map(weight).sum();
+            queue.taken = queue.bytes - held;
+            queue.bytes = held;
+            queue.newest.clear();
             return Some(Waiting::Frames(std::mem::take(&mut queue.frames)));
         }
+        queue.taken = 0;
         queue.closed.map(Waiting::Closed)
+    }
+}
+
+/// What a frame counts for.
+fn weight(frame: &Frame) -> usize {
+    frame.json().len() + FRAME_OVERHEAD
+}
+
+impl Queue {
+    /// Puts a frame into the place of the one that it is the newest of; gives it back where there is none.
+    fn replace(&mut self, frame: Frame) -> Option<Frame> {
+        let Some(newest) = frame.newest() else {
+            return Some(frame);
+        };
+        // Behind an answer that is still being made it waits like any other.
+        if self.held.is_some() {
+            return Some(frame);
+        }
+        if let Some(waiting) = self
+            .newest
+            .get(newest)
+            .and_then(|place| self.frames.get_mut(*place))
+        {
+            self.bytes = self.bytes + weight(&frame) - weight(waiting);
+            *waiting = frame;
+            return None;
+        }
+        self.newest.insert(newest.clone(), self.frames.len());
+        Some(frame)
     }
 }
 
@@ -225,6 +260,94 @@ mod tests {
         for position in 0..1_000 {
             outbox.push(frame(position));
             assert_eq!(positions(&outbox), [position]);
+        }
+    }
+
+    /// A volatile event of somebody's, of which only the newest is to wait, and how many bytes it says.
+    fn pointer(by: u128, at: u64) -> Frame {
+        use crate::realtime::{Channel, Data, Event, Scales, SocketId};
+        let event = Event {
+            channels: [Channel::global()].into(),
+            name: "pointer".parse().unwrap(),
+            data: Data::from_value(&"x".repeat(usize::try_from(at % 50).unwrap())),
+            origin: None,
+            by: SocketId::parse(&uuid::Uuid::from_u128(by + 1).to_string()),
+            except: [].into(),
+            time: time::OffsetDateTime::UNIX_EPOCH
+                + time::Duration::seconds(i64::try_from(at).unwrap()),
+            position: None,
+        };
+        let now = tokio::time::Instant::now();
+        Frame::live(&event, &Channel::global(), None, now, &Scales::default())
+            .newest_of(&event, &Channel::global())
+    }
+
+    fn taken(outbox: &Outbox) -> Vec<bytes::Bytes> {
+        match outbox.try_take() {
+            Some(Waiting::Frames(frames)) => frames.iter().map(|f| f.json().clone()).collect(),
+            Some(Waiting::Closed(close)) => panic!("closed: {close:?}"),
+            None => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn who_reads_no_pointers_is_not_put_out_and_sees_the_newest_of_each() {
+        let outbox = Outbox::new(10_000);
+        for at in 0..10_000 {
+            outbox.push(pointer(u128::from(at % 3), at));
+        }
+        let newest = [9_999, 9_997, 9_998].map(|at| pointer(u128::from(at % 3), at).json().clone());
+        assert_eq!(taken(&outbox), newest);
+        outbox.push(pointer(1, 4));
+        assert_eq!(taken(&outbox), [pointer(1, 4).json().clone()]);
+    }
+
+    #[test]
+    fn what_is_being_sent_still_counts() {
+        let outbox = Outbox::new(10_000);
+        for position in 0..30 {
+            outbox.push(frame(position));
+        }
+        assert_eq!(positions(&outbox).len(), 30);
+        for position in 30..80 {
+            outbox.push(frame(position));
+        }
+        // Together they are too many for somebody who has not read the first.
+        assert_eq!(outbox.closed(), Some(Close::SlowConsumer));
+    }
+
+    proptest::proptest! {
+        /// Whatever is pushed and taken: everything comes once and in order, but for what a newer one has replaced.
+        #[test]
+        fn an_outbox_is_a_list_in_which_newer_ones_take_the_place_of_older_ones(
+            steps in proptest::collection::vec((0_u8..5, 0_u64..40), 0..200),
+        ) {
+            let outbox = Outbox::new(10_000_000);
+            let mut model: Vec<(Option<u8>, bytes::Bytes)> = Vec::new();
+            for (step, at) in steps {
+                match step {
+                    0 => {
+                        let expected: Vec<_> = model.drain(..).map(|(_, json)| json).collect();
+                        proptest::prop_assert_eq!(taken(&outbox), expected);
+                    }
+                    1 => {
+                        let frame = frame(at);
+                        model.push((None, frame.json().clone()));
+                        outbox.push(frame);
+                    }
+                    by => {
+                        let frame = pointer(u128::from(by), at);
+                        let json = frame.json().clone();
+                        outbox.push(frame);
+                        match model.iter_mut().find(|(of, _)| *of == Some(by)) {
+                            Some(older) => older.1 = json,
+                            None => model.push((Some(by), json)),
+                        }
+                    }
+                }
+                let bytes: usize = model.iter().map(|(_, json)| json.len() + FRAME_OVERHEAD).sum();
+                proptest::prop_assert_eq!(outbox.bytes(), bytes);
+            }
         }
     }
 }

@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::{Endpoint, Events, InvalidEndpoint, Join, Publish, Rule, Rules};
+use super::{Endpoint, Events, InvalidEndpoint, InvalidRule, Join, Publish, Rule, Rules};
 use crate::config::duration;
+use crate::realtime::EventName;
 
 /// The largest file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The settings of a kind, each with an example.
-const OF_A_KIND: [(&str, &str); 5] = [
+const OF_A_KIND: [(&str, &str); 6] = [
     ("join", "join = \"granted\""),
     ("publish", "publish = \"members\""),
     ("events", "events = \"any\""),
     ("max_message_bytes", "max_message_bytes = 4096"),
     ("history", "history = true"),
+    ("newest", "newest = [\"pointer\"]"),
 ];
 /// The settings of the endpoint, each with an example.
 const OF_ASK: [(&str, &str); 6] = [
@@ -91,12 +93,16 @@ impl Rules {
             };
             section.has_only_what_is_known()?;
             let rule = rule(&section, kind, limit)?;
-            rules = rules.with(kind, rule).map_err(|invalid| {
+            let invalid = |invalid: InvalidRule| {
                 let Some(key) = invalid.key() else {
                     return section.wrong("", &invalid.to_string());
                 };
                 section.wrong(key, &invalid.to_string())
-            })?;
+            };
+            rules = rules.with(kind, rule).map_err(invalid)?;
+            if let Some(newest) = section.events("newest")? {
+                rules = rules.newest_of(kind, newest).map_err(invalid)?;
+            }
         }
         Ok(rules)
     }
@@ -281,6 +287,20 @@ impl<'a> Section<'a> {
             flag.ok_or_else(|| self.wrong(key, "is neither true nor false"))
         });
         flag.transpose()
+    }
+
+    fn events(&self, key: &str) -> Result<Option<Vec<EventName>>, String> {
+        let Some(value) = self.table.get(key) else {
+            return Ok(None);
+        };
+        let wrong = || self.wrong(key, "is not a list of names of events");
+        let names = value.as_array().ok_or_else(wrong)?;
+        let names = names.iter().map(|name| {
+            let name = name.as_str().ok_or_else(wrong)?;
+            name.parse()
+                .map_err(|error| self.wrong(key, &format!("has {name:?}, which is {error}")))
+        });
+        names.collect::<Result<_, _>>().map(Some)
     }
 
     fn text(&self, key: &str) -> Result<Option<&'a str>, String> {

@@ -6,12 +6,11 @@
 mod endpoint;
 mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
 
-use crate::realtime::Channel;
-use crate::realtime::channel::Kind;
+use crate::realtime::{Channel, EventName};
 
 /// Who may join the channels of a kind. Administrators always may, and so may whoever was granted the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +157,7 @@ impl InvalidRule {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     kinds: BTreeMap<String, Rule>,
+    newest: BTreeMap<String, BTreeSet<EventName>>,
     endpoint: Option<Endpoint>,
 }
 
@@ -195,16 +195,42 @@ impl Rules {
         Ok(self)
     }
 
+    /// Says of which volatile events of a kind only the newest of each sender waits for a slow reader: positions and
+    /// pointers, of which nobody wants to see the old ones.
+    ///
+    /// # Errors
+    /// When the kind is none, or has no rules.
+    pub fn newest_of(
+        mut self,
+        kind: &str,
+        events: impl IntoIterator<Item = EventName>,
+    ) -> Result<Self, InvalidRule> {
+        if kind.contains(':') || Channel::of(kind, "1").is_err() {
+            return Err(InvalidRule::Kind);
+        }
+        if Rule::built_in(kind).is_some() && !NARROWABLE.contains(&kind) {
+            return Err(InvalidRule::Fixed);
+        }
+        self.newest
+            .insert(kind.to_owned(), events.into_iter().collect());
+        Ok(self)
+    }
+
+    /// Of which volatile events only the newest waits, by kind.
+    pub fn newest(&self) -> &BTreeMap<String, BTreeSet<EventName>> {
+        &self.newest
+    }
+
     /// What holds in a channel.
     pub fn of(&self, channel: &Channel) -> Rule {
-        let kind = kind_of(channel);
+        let kind = channel.kind().word();
         let built_in = || Rule::built_in(kind).unwrap_or_default();
         self.kinds.get(kind).copied().unwrap_or_else(built_in)
     }
 
     /// Whether a channel is of a kind of the application's own that the rules name.
     pub fn is_listed(&self, channel: &Channel) -> bool {
-        let kind = kind_of(channel);
+        let kind = channel.kind().word();
         Rule::built_in(kind).is_none() && self.kinds.contains_key(kind)
     }
 
@@ -251,19 +277,6 @@ pub(crate) enum Unfit {
         /// Bytes.
         most: usize,
     },
-}
-
-/// The first word of a channel.
-fn kind_of(channel: &Channel) -> &str {
-    match channel.kind() {
-        Kind::Global => "global",
-        Kind::Admin => "admin",
-        Kind::User(_) => "user",
-        Kind::Group(_) => "group",
-        Kind::Presence(_) => "presence",
-        Kind::Socket(_) => "socket",
-        Kind::Context { kind, .. } => kind,
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -118,11 +118,19 @@ async fn handshake(
 
 /// Somebody speaks HTTP where TLS is spoken: an answer says so better than the end of the connection.
 async fn refuse_plain(mut stream: TcpStream) {
-    const ANSWER: &[u8] =
-        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 46\r\n\
-        Connection: close\r\n\r\nThis port speaks TLS: use https:// and wss://.\n";
-    let _ = timeout(Duration::from_secs(1), stream.write_all(ANSWER)).await;
-    let _ = stream.shutdown().await;
+    const TEXT: &str = "This port speaks TLS: use https:// and wss://.\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{TEXT}",
+        TEXT.len()
+    );
+    let answering = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // What was never read would make the kernel throw the answer away.
+        let mut request = vec![0; MAX_HEADER_BYTES];
+        stream.read(&mut request).await
+    };
+    let _ = timeout(Duration::from_secs(1), answering).await;
 }
 
 async fn serve_http1<S>(app: &Roomcast, stream: Deadline<S>, peer: SocketAddr, router: Router)

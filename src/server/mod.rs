@@ -95,7 +95,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(place) = peers.admit(peer.ip()) else {
+                let Ok(place) = peers.admit(peer.ip()) else {
                     // Whoever has so many is not worth an answer.
                     app.metrics().refuse(Refusal::TcpConnections);
                     continue;

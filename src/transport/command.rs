@@ -11,6 +11,7 @@ use super::join::{Door, join};
 use super::renew::renew;
 use crate::app::Roomcast;
 use crate::caller::Caller;
+use crate::limits::Who;
 use crate::log::CommitError;
 use crate::metrics::Refusal;
 use crate::policy;
@@ -93,6 +94,13 @@ pub(super) fn carry_out(app: &Roomcast, feed: &Feed, command: Command) -> Option
             cursor,
             meta,
         } => {
+            if let Some(user) = connection.user_id()
+                && app.limits().joins.take(&Who::User(user.clone())).is_err()
+            {
+                app.metrics().refuse(Refusal::Joins);
+                let message = "You join more channels than you may. Wait a second.".to_owned();
+                return fail(app, connection, id, &(ErrorCode::RateLimited, message));
+            }
             return Some(Box::pin(join(
                 app.clone(),
                 Arc::clone(connection),
@@ -202,6 +210,7 @@ fn event_of(
         data,
         origin,
         except: [].into(),
+        by: Some(connection.socket),
         time: OffsetDateTime::now_utc(),
         position: None,
     }

@@ -14,6 +14,7 @@ use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller, ENDED};
 use crate::config::Guests;
 use crate::error::Error;
+use crate::limits::Who;
 use crate::metrics::{self, Outcome};
 use crate::origin;
 use crate::policy;
@@ -152,6 +153,7 @@ impl Ask {
 /// Lets a client in, into all that it asks for or nothing.
 pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> Result<Feed, Error> {
     let registry = app.registry();
+    throttle(app, &ask, transport)?;
     for _ in 0..ATTEMPTS {
         if app.is_stopping() {
             return Err(Error::Unavailable {
@@ -242,6 +244,21 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
     Err(Error::Unavailable {
         detail: "Rights change too fast.",
         retry_after: 1,
+    })
+}
+
+/// Refuses who connects again and again, before anything is looked up. Polls are requests, and come all the time.
+fn throttle(app: &Roomcast, ask: &Ask, transport: Transport) -> Result<(), Error> {
+    let Some(address) = ask.address.filter(|_| transport != Transport::Poll) else {
+        return Ok(());
+    };
+    let taken = app.limits().connects.take(&Who::Address(address));
+    taken.map_err(|retry_after| {
+        app.metrics().refuse(metrics::Refusal::Connects);
+        Error::RateLimited {
+            detail: "Your address connects too often.",
+            retry_after,
+        }
     })
 }
 

@@ -228,6 +228,7 @@ mod tests {
             data: Data::from_value(&"x".repeat(bytes)),
             origin: None,
             except: [].into(),
+            by: None,
             time: time::OffsetDateTime::UNIX_EPOCH,
             position,
         };

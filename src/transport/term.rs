@@ -131,6 +131,7 @@ pub(super) fn word(connection: &Connection, ends: OffsetDateTime) -> Option<Fram
         data: Data::from_value(&data),
         origin: None,
         except: [].into(),
+        by: None,
         time: OffsetDateTime::now_utc(),
         position: None,
     };

@@ -371,6 +371,7 @@ fn documents_point_at_files_that_exist() {
         "docs/durability.md",
         "docs/channels.md",
         "docs/configuration.md",
+        "docs/limits.md",
         "docs/restarts.md",
         "docs/tls.md",
         "docs/operations.md",

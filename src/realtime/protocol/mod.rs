@@ -5,6 +5,7 @@ pub mod server;
 
 pub use client::{ClientFrame, Command, CommandId, Rejection};
 pub use server::Frame;
+pub(in crate::realtime) use server::Newest;
 
 /// Why a command was not carried out. The connection stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use time::macros::format_description;
 use tokio::time::Instant;
 
 use super::{CommandId, ErrorCode, Rejection};
-use crate::realtime::{Channel, Close, Cursor, Data, Event, Members, SocketId, User};
+use crate::realtime::scales::{Scales, Weight};
+use crate::realtime::{Channel, Close, Cursor, Data, Event, EventName, Members, SocketId, User};
 
 const RFC3339_MILLIS: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -36,10 +37,22 @@ struct Encoded {
     retry: Option<u64>,
     /// When the event was told, for those that go out as they are.
     told: Option<Instant>,
+    /// Of which only the newest is to wait.
+    newest: Option<Newest>,
+    /// Only of events that are told to many.
+    weight: Option<Weight>,
     /// Where in `json` the event's own data stands; empty for other frames.
     data: Range<usize>,
     sse: OnceLock<Bytes>,
     sse_data: OnceLock<Bytes>,
+}
+
+/// What one volatile event is the newest of: those of the same name, in the same channel, from the same socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::realtime) struct Newest {
+    channel: Channel,
+    event: EventName,
+    by: Option<SocketId>,
 }
 
 /// What the first frame of a connection says.
@@ -87,6 +100,8 @@ impl Encoded {
             cursor,
             retry,
             told: None,
+            newest: None,
+            weight: None,
             data,
             sse,
             sse_data,
@@ -106,10 +121,29 @@ impl Frame {
         channel: &Channel,
         cursor: Option<Cursor>,
         told: Instant,
+        scales: &Scales,
     ) -> Self {
         let mut encoded = Self::encode(event, channel, cursor);
         encoded.told = Some(told);
+        encoded.weight = Some(scales.weigh(encoded.json.len()));
         Self(Arc::new(encoded))
+    }
+
+    /// Of all like it from the same sender only the newest is to wait in an outbox. For frames that nobody has yet.
+    pub(in crate::realtime) fn newest_of(mut self, event: &Event, channel: &Channel) -> Self {
+        if let Some(encoded) = Arc::get_mut(&mut self.0) {
+            encoded.newest = Some(Newest {
+                channel: channel.clone(),
+                event: event.name.clone(),
+                by: event.by,
+            });
+        }
+        self
+    }
+
+    /// What it is the newest of, if that is all that is to wait.
+    pub(in crate::realtime) fn newest(&self) -> Option<&Newest> {
+        self.0.newest.as_ref()
     }
 
     fn encode(event: &Event, channel: &Channel, cursor: Option<Cursor>) -> Encoded {
@@ -250,7 +284,13 @@ impl Frame {
 
     /// The block of an event stream (HTML section 9.2), with the whole frame as its data.
     pub fn sse(&self) -> &Bytes {
-        self.0.sse.get_or_init(|| self.block(&[self.text()]))
+        self.0.sse.get_or_init(|| {
+            let block = self.block(&[self.text()]);
+            if let Some(weight) = &self.0.weight {
+                weight.add(block.len());
+            }
+            block
+        })
     }
 
     /// The block of an event stream for pages that know nothing of our frames: an event's data alone, a string as plain text.
@@ -335,6 +375,7 @@ mod tests {
             data: Data::parse(data).unwrap(),
             origin: None,
             except: [].into(),
+            by: None,
             time: OffsetDateTime::from_unix_timestamp(1_763_700_011).unwrap(),
             position: Some(7),
         };

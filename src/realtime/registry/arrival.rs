@@ -1,5 +1,6 @@
 //! Arrivals: who wants in, and who is not let in.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::{Handle, Membership, State};
 use crate::realtime::connection::{SessionKey, SocketId, Transport};
 use crate::realtime::cursor::Position;
 use crate::realtime::presence::Members;
-use crate::realtime::{Channel, User};
+use crate::realtime::{Channel, Event, EventName, User};
 
 /// What one process, address, user and connection may take.
 #[derive(Debug, Clone)]
@@ -22,8 +23,21 @@ pub struct Limits {
     pub max_channels: usize,
     /// Bytes that may wait for one connection.
     pub outbox_bytes: usize,
+    /// Events of which only the newest of each sender waits for a slow reader, by the kind of their channel.
+    pub newest: BTreeMap<String, BTreeSet<EventName>>,
     /// How long somebody whose last connection broke off is still said to be there.
     pub presence_grace: Duration,
+}
+
+impl Limits {
+    /// Whether only the newest of events like this one is to wait. What is kept is never left out.
+    pub(super) fn keeps_newest(&self, event: &Event, channel: &Channel) -> bool {
+        if self.newest.is_empty() || event.position.is_some() {
+            return false;
+        }
+        let names = self.newest.get(channel.kind().word());
+        names.is_some_and(|names| names.contains(&event.name))
+    }
 }
 
 /// Who wants in, and where to.

@@ -12,7 +12,7 @@ use super::presence::said;
 use super::{Registry, State};
 use crate::realtime::channel::Kind;
 use crate::realtime::connection::{Connection, Transport};
-use crate::realtime::{Channel, Close, Data, SocketId, UserId};
+use crate::realtime::{Channel, Close, Data, Scales, SocketId, UserId};
 
 /// Rooms in one message to administrators; of more than that, the largest.
 const MAX_TOLD: usize = 10_000;
@@ -95,13 +95,25 @@ impl Registry {
         }
     }
 
-    /// Bytes that wait in all outboxes. Each has its own lock, so they are added up with the registry's given back.
-    pub fn outbox_bytes(&self) -> usize {
+    /// What the events weigh that somebody still has to be sent.
+    pub fn scales(&self) -> &Scales {
+        &self.scales
+    }
+
+    /// Ends the connections that are furthest behind: one in ten of those for which something waits.
+    pub fn relieve(&self) {
         let state = self.state.lock().unwrap();
         let entries = state.connections.values();
         let all: Vec<_> = entries.map(|entry| Arc::clone(&entry.connection)).collect();
         drop(state);
-        all.iter().map(|connection| connection.outbox.bytes()).sum()
+        let waiting = all
+            .iter()
+            .map(|connection| (connection.outbox.bytes(), connection));
+        let mut behind: Vec<_> = waiting.filter(|(bytes, _)| *bytes > 0).collect();
+        behind.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (_, connection) in behind.iter().take(behind.len().div_ceil(10)) {
+            connection.outbox.cut(Close::SlowConsumer);
+        }
     }
 
     /// Which of these users have a connection, in their order.

@@ -39,6 +39,7 @@ use super::presence::Members;
 use super::protocol::Frame;
 use super::room::Room;
 pub use super::room::{Access, Membership};
+use super::scales::Scales;
 use super::user::UserId;
 use census::Census;
 use presence::{Parting, Present};
@@ -51,6 +52,7 @@ pub struct Registry {
     state: Mutex<State>,
     /// There is something to be told a little later.
     wake: Notify,
+    scales: Scales,
     /// How many are to come back after the shutdown that has begun; 0 before.
     crowd: AtomicUsize,
 }
@@ -124,6 +126,7 @@ impl Registry {
             limits,
             state: Mutex::new(state),
             wake: Notify::new(),
+            scales: Scales::default(),
             crowd: AtomicUsize::new(0),
         }
     }

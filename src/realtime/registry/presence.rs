@@ -299,6 +299,7 @@ pub(super) fn said(channel: &Channel, name: &'static str, data: Data) -> Frame {
         data,
         origin: None,
         except: [].into(),
+        by: None,
         time: OffsetDateTime::now_utc(),
         position: None,
     };

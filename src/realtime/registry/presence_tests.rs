@@ -102,6 +102,7 @@ fn registry() -> Arc<Registry> {
         max_connections_per_user: usize::MAX,
         max_channels: 8,
         outbox_bytes: usize::MAX,
+        newest: BTreeMap::new(),
         presence_grace: Duration::from_secs(10),
     };
     Arc::new(Registry::new(Epoch(1), 0, limits))

@@ -55,7 +55,14 @@ impl Registry {
                 {
                     return;
                 }
-                let frame = frame.get_or_insert_with(|| Frame::live(event, channel, cursor, at));
+                let frame = frame.get_or_insert_with(|| {
+                    let frame = Frame::live(event, channel, cursor, at, &self.scales);
+                    if self.limits.keeps_newest(event, channel) {
+                        frame.newest_of(event, channel)
+                    } else {
+                        frame
+                    }
+                });
                 connection.outbox.push(frame.clone());
                 delivered[connection.transport.place()] += 1;
             });

@@ -13,6 +13,7 @@ fn limits() -> Limits {
         max_connections_per_user: 2,
         max_channels: 3,
         outbox_bytes: 100_000,
+        newest: std::collections::BTreeMap::new(),
         presence_grace: std::time::Duration::from_secs(10),
     }
 }
@@ -76,6 +77,7 @@ fn event(channels: &[&str], position: Option<Position>) -> Event {
         data: Data::from_value(&()),
         origin: None,
         except: [].into(),
+        by: None,
         time: time::OffsetDateTime::UNIX_EPOCH,
         position,
     }

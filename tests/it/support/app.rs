@@ -150,6 +150,7 @@ impl TestApp {
             data: Data::parse(data).unwrap(),
             origin: None,
             except: [].into(),
+            by: None,
             time: time::OffsetDateTime::now_utc(),
             position: None,
         };
@@ -172,6 +173,7 @@ pub(crate) fn note(channel: &str, data: &impl serde::Serialize) -> Event {
         data: Data::from_value(data),
         origin: None,
         except: [].into(),
+        by: None,
         time: time::OffsetDateTime::now_utc(),
         position: None,
     }

@@ -59,5 +59,6 @@ mod tls;
 mod tokens;
 #[cfg(feature = "otel")]
 mod traces;
+mod unfinished;
 mod walk;
 mod websocket;

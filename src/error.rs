@@ -11,7 +11,7 @@ use crate::log::{CommitError, ReadError};
 use crate::realtime::channel::InvalidChannel;
 
 /// What went wrong with one field of a body or query.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// Its path, for example `members[2].name`.
     pub field: String,

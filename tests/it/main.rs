@@ -17,6 +17,7 @@ mod chat;
 mod churn;
 mod cors;
 mod crash;
+mod description;
 mod documents;
 mod doors;
 mod durability;

@@ -12,7 +12,7 @@ use crate::metrics::Refusal;
 use crate::realtime::channel::InvalidChannel;
 
 /// What went wrong with one field of a body or query.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// Its path, for example `members[2].name`.
     pub field: String,

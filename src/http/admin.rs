@@ -5,7 +5,7 @@ use ::http::request::Parts;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Paging, Params, Path};
 use crate::app::Roomcast;
@@ -41,33 +41,59 @@ impl<S: Send + Sync> FromRequestParts<S> for Overseer {
 }
 
 /// Which rooms, in which order.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RoomQuery {
     /// A part of the name.
     #[serde(default)]
     search: String,
     /// The first word of the name.
+    #[param(example = "document")]
     kind: Option<String>,
+    /// In which order.
+    #[param(
+        pattern = "^(-connections|connections|channel)$",
+        default = "-connections"
+    )]
     sort: Option<String>,
 }
 
+/// A page of what is counted, too.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Counted<T> {
+    items: Vec<T>,
+    /// What to send as the next `after`; nothing at the end.
+    #[schema(required)]
+    next: Option<String>,
+    /// How many there are in all.
+    total: usize,
+}
+
 /// A room in the list.
-#[derive(Debug, Serialize)]
-struct ShownRoom {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LiveRoom)]
+pub(super) struct ShownRoom {
     channel: Channel,
     connections: usize,
     /// Users who are said to be there; for presence channels alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     members: Option<usize>,
 }
 
-/// `GET /admin/rooms?search=&kind=&sort=-connections|connections|channel`
+/// All rooms and their sizes, the largest first.
+#[utoipa::path(
+    get, path = "/admin/rooms", operation_id = "listLiveRooms", tag = "Administration",
+    params(RoomQuery, Paging),
+    security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses((status = 200, description = "A page of rooms.", body = Counted<ShownRoom>)),
+)]
 pub(super) async fn rooms(
     State(app): State<Roomcast>,
     _: Overseer,
     Params(query): Params<RoomQuery>,
     Params(paging): Params<Paging>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Counted<ShownRoom>>, Error> {
     let limit = paging.limit()?;
     let by: fn(&RoomSize) -> String = match query.sort.as_deref().unwrap_or("-connections") {
         "-connections" => |room| {
@@ -96,14 +122,16 @@ pub(super) async fn rooms(
         connections: room.connections,
         members: room.members,
     });
-    let items: Vec<_> = items.collect();
-    Ok(Json(
-        json!({ "items": items, "next": next, "total": total }),
-    ))
+    Ok(Json(Counted {
+        items: items.collect(),
+        next,
+        total,
+    }))
 }
 
 /// Which connections, in which order.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ConnectionQuery {
     /// A part of the user's name, or of the socket id, or of the address.
     #[serde(default)]
@@ -111,33 +139,53 @@ pub(super) struct ConnectionQuery {
     /// The id of a user.
     user: Option<String>,
     /// Where it is in.
+    #[param(value_type = Option<Channel>)]
     channel: Option<String>,
+    #[param(pattern = "^(websocket|sse|polling)$")]
     transport: Option<String>,
+    /// In which order.
+    #[param(pattern = "^(-since|since|name|-waiting)$", default = "-since")]
     sort: Option<String>,
 }
 
 /// A connection in the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ShownConnection {
+#[schema(as = Connection)]
+pub(super) struct ShownConnection {
     socket: SocketId,
+    /// Nobody, for a guest or a back end.
+    #[schema(required)]
     user: Option<User>,
+    /// `websocket`, `sse` or `polling`.
     transport: &'static str,
+    #[schema(required)]
     address: Option<String>,
+    #[schema(format = DateTime)]
     since: String,
+    /// The first 200.
     channels: Vec<Channel>,
+    /// How many channels it is in.
     channel_count: usize,
     /// Bytes that it has not been sent yet.
     waiting_bytes: usize,
 }
 
-/// `GET /admin/connections?search=&user=&channel=&transport=&sort=-since|since|name|-waiting`
+/// Who is connected how, and where.
+#[utoipa::path(
+    get, path = "/admin/connections", operation_id = "listConnections", tag = "Administration",
+    params(ConnectionQuery, Paging),
+    security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses(
+        (status = 200, description = "A page of connections.", body = Counted<ShownConnection>),
+    ),
+)]
 pub(super) async fn connections(
     State(app): State<Roomcast>,
     _: Overseer,
     Params(query): Params<ConnectionQuery>,
     Params(paging): Params<Paging>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Counted<ShownConnection>>, Error> {
     let limit = paging.limit()?;
     // Numbers of connections grow with time, and are never used twice: a key for paging.
     let by: fn(&Sighting) -> String = match query.sort.as_deref().unwrap_or("-since") {
@@ -182,10 +230,11 @@ pub(super) async fn connections(
     let mut seen = app.registry().connections(channel.as_ref());
     seen.retain(found);
     let (seen, next, total) = page(seen, by, &paging.after, limit);
-    let items: Vec<_> = seen.iter().map(|seen| shown(&app, seen)).collect();
-    Ok(Json(
-        json!({ "items": items, "next": next, "total": total }),
-    ))
+    Ok(Json(Counted {
+        items: seen.iter().map(|seen| shown(&app, seen)).collect(),
+        next,
+        total,
+    }))
 }
 
 fn name(seen: &Sighting) -> String {
@@ -211,7 +260,12 @@ fn shown(app: &Roomcast, seen: &Sighting) -> ShownConnection {
     }
 }
 
-/// `DELETE /admin/connections/{socket}`: ends it with 4403, for good.
+/// Ends a connection for good, with close code 4403.
+#[utoipa::path(
+    delete, path = "/admin/connections/{socket}", operation_id = "endConnection", tag = "Administration",
+    security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses((status = 204, description = "The connection is ended.")),
+)]
 pub(super) async fn remove(
     State(app): State<Roomcast>,
     Overseer(who): Overseer,

@@ -6,10 +6,10 @@ use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tower_sessions::Session;
+use utoipa::ToSchema;
 
 use super::extract::{Address, Body};
 use super::record;
@@ -22,18 +22,34 @@ use crate::limits::Who;
 use crate::metrics::Refusal;
 use crate::notify::Begin;
 use crate::password::MAX_BYTES;
-use crate::realtime::{Channel, User};
+use crate::realtime::{Channel, User, UserId};
 use crate::session;
 use crate::store::users;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "username": "ada", "password": "roomcast-demo" })))]
 pub(super) struct Login {
+    /// Without white space and control characters.
+    #[schema(min_length = 1, max_length = 64)]
     username: String,
+    /// At most 1,024 bytes.
+    #[schema(format = Password, min_length = 8, max_length = 1024)]
     password: String,
 }
 
-/// `POST /auth/register`: makes an account. It does not log in.
+/// Makes an account.
+///
+/// It does not log in. On a server with closed registration administrators do it.
+#[utoipa::path(
+    post, path = "/auth/register", operation_id = "register", tag = "Accounts",
+    security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = [])),
+    request_body = Login,
+    responses(
+        (status = 201, description = "The account.", body = Account),
+        (status = 409, description = "The name is taken."),
+    ),
+)]
 pub(super) async fn register(
     State(app): State<Roomcast>,
     begin: Begin,
@@ -68,13 +84,28 @@ pub(super) async fn register(
     Ok((StatusCode::CREATED, notify, Json(shown(&user))).into_response())
 }
 
-/// `POST /auth/login`: the answer has the session's cookie.
+/// Logs in: the answer has the session's cookie.
+///
+/// Failed logins of one account from one address are limited, and so are logins of one address.
+#[utoipa::path(
+    post, path = "/auth/login", operation_id = "logIn", tag = "Accounts",
+    security(()),
+    request_body = Login,
+    responses(
+        (
+            status = 200,
+            description = "Who you are now. `Set-Cookie` has the session.",
+            body = Account,
+        ),
+        (status = 401, description = "Wrong username or password."),
+    ),
+)]
 pub(super) async fn login(
     State(app): State<Roomcast>,
     session: Session,
     Address(address): Address,
     Body(login): Body<Login>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Account>, Error> {
     if login.password.len() > MAX_BYTES {
         return Err(Error::field(
             "password",
@@ -125,7 +156,14 @@ fn throttle(app: &Roomcast, address: Option<IpAddr>) -> Result<(), Error> {
     })
 }
 
-/// `POST /auth/logout`: ends this session, and closes its sockets. Who shows a token speaks for no session.
+/// Ends this session, and closes its sockets.
+///
+/// Who shows a token speaks for no session, and is refused.
+#[utoipa::path(
+    post, path = "/auth/logout", operation_id = "logOut", tag = "Accounts",
+    security((), ("cookie" = [])),
+    responses((status = 204, description = "There is no session any more.")),
+)]
 pub(super) async fn logout(session: Session, caller: Option<Caller>) -> Result<StatusCode, Error> {
     if caller.is_some_and(|caller| caller.token.is_some()) {
         return Err(Error::forbidden(
@@ -136,14 +174,31 @@ pub(super) async fn logout(session: Session, caller: Option<Caller>) -> Result<S
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /auth/me`
-pub(super) async fn me(caller: Caller) -> Json<Value> {
+/// Who you are.
+#[utoipa::path(
+    get, path = "/auth/me", operation_id = "showMe", tag = "Accounts",
+    responses((status = 200, description = "You.", body = Account)),
+)]
+pub(super) async fn me(caller: Caller) -> Json<Account> {
     Json(shown(&caller.user))
 }
 
 /// A user, as it is shown to anybody who is logged in.
-pub(super) fn shown(user: &User) -> Value {
-    json!({ "id": user.id, "username": user.name, "admin": user.admin })
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Account {
+    id: UserId,
+    #[schema(examples("ada"))]
+    username: String,
+    /// Administrators see all rooms, and act on behalf of others.
+    admin: bool,
+}
+
+pub(super) fn shown(user: &User) -> Account {
+    Account {
+        id: user.id.clone(),
+        username: user.name.to_string(),
+        admin: user.admin,
+    }
 }
 
 /// Refuses what cannot be a name.

@@ -5,7 +5,9 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::description::shapes::History;
 use super::extract::{Paging, Params};
 use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller};
@@ -21,13 +23,26 @@ use crate::realtime::{Channel, Cursor};
 const ATTEMPTS: usize = 5;
 
 /// Which part of a channel's past.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Bounds {
+    /// That of [`Paging`], read as a cursor.
+    #[param(ignore)]
     after: Option<String>,
+    /// A cursor: the page right before it. Empty: the last page.
     before: Option<String>,
 }
 
-/// `GET /channels/{channel}/history?after=&before=&limit=`
+/// The past of a channel, as far back as the log.
+///
+/// From the oldest event on, or what came `after` a cursor, or the page `before` one. Whoever may join it may look,
+/// unless the rules of its kind close it.
+#[utoipa::path(
+    get, path = "/channels/{channel}/history", operation_id = "listHistory", tag = "Channels",
+    params(Bounds, Paging),
+    security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses((status = 200, description = "A page of events, oldest first.", body = History)),
+)]
 pub(super) async fn history(
     State(app): State<Roomcast>,
     back_end: Option<BackEnd>,

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
+use super::description::shapes::IfMatch;
 use super::extract::{Body, Paging, Params, Path};
 use super::record::{self, Kind};
 use super::roots::{Behalf, readable, writable};
@@ -20,41 +22,61 @@ use crate::realtime::{Channel, Data};
 use crate::store::documents::{self, Document};
 use crate::store::{Db, Page, new_id};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(
+    examples(json!({ "rootId": "0190a6d3-41c8-7f5e-9b07-2a6e8d1c4f93", "type": "text", "data": { "text": "Hello." } }))
+)]
 pub(super) struct NewDocument {
     root_id: String,
+    /// A document of the same root.
     #[serde(default)]
     parent_id: Option<String>,
+    /// A word of one's own.
     #[serde(rename = "type")]
+    #[schema(min_length = 1, max_length = 100)]
     kind: String,
+    /// Any JSON.
+    #[schema(value_type = Value)]
     data: Box<RawValue>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDocumentData, examples(json!({ "data": { "text": "Hello, Bob." } })))]
 pub(super) struct NewData {
+    /// Any JSON.
+    #[schema(value_type = Value)]
     data: Box<RawValue>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(super) struct OfRoot {
+    /// The id of the root.
     root_id: String,
 }
 
 /// A document, as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Document)]
 pub(super) struct Shown {
     id: String,
     root_id: String,
+    #[schema(required)]
     parent_id: Option<String>,
     #[serde(rename = "type")]
     kind: String,
+    /// Any JSON.
+    #[schema(value_type = Value)]
     data: Box<RawValue>,
+    /// Counts the changes; the `ETag` has it in quotes.
     version: i64,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
@@ -82,7 +104,15 @@ struct Changed<'a> {
     updated_at: &'a str,
 }
 
-/// `GET /documents?rootId=…`
+/// The documents under a root.
+#[utoipa::path(
+    get, path = "/documents", operation_id = "listDocuments", tag = "Documents",
+    params(OfRoot, Paging),
+    responses(
+        (status = 200, description = "A page of documents.", body = Page<Shown>),
+        (status = 404, description = "There is no such root, or none for you."),
+    ),
+)]
 pub(super) async fn list(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -99,7 +129,21 @@ pub(super) async fn list(
     }))
 }
 
-/// `POST /documents`
+/// Makes a document.
+#[utoipa::path(
+    post, path = "/documents", operation_id = "makeDocument", tag = "Documents",
+    params(Behalf),
+    request_body = NewDocument,
+    responses(
+        (
+            status = 201,
+            description = "The document.",
+            body = Shown,
+            headers(("ETag", description = "The version, for `If-Match`.")),
+        ),
+        (status = 404, description = "There is no such root, or none for you."),
+    ),
+)]
 pub(super) async fn create(
     caller: Caller,
     Params(behalf): Params<Behalf>,
@@ -139,7 +183,18 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, notify, etag(&document), Json(shown)).into_response())
 }
 
-/// `GET /documents/{id}`, with its `ETag`.
+/// One document, with its `ETag`.
+#[utoipa::path(
+    get, path = "/documents/{id}", operation_id = "showDocument", tag = "Documents",
+    responses(
+        (
+            status = 200,
+            description = "The document.",
+            body = Shown,
+            headers(("ETag", description = "The version, for `If-Match`.")),
+        ),
+    ),
+)]
 pub(super) async fn show(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -153,7 +208,22 @@ pub(super) async fn show(
     Ok((etag(&document), Json(Shown::new(&document))))
 }
 
-/// `PUT /documents/{id}`: new data; with `If-Match` only where nobody else was faster.
+/// Changes the data of a document.
+///
+/// With `If-Match` only where nobody else was faster. Everybody in `document:{rootId}` hears of it.
+#[utoipa::path(
+    put, path = "/documents/{id}", operation_id = "changeDocument", tag = "Documents",
+    params(Behalf, IfMatch),
+    request_body = NewData,
+    responses(
+        (
+            status = 204,
+            description = "The change is kept.",
+            headers(("ETag", description = "The version, for `If-Match`.")),
+        ),
+        (status = 412, description = "The document has moved on; get it again."),
+    ),
+)]
 pub(super) async fn update(
     caller: Caller,
     Path(id): Path<String>,
@@ -179,7 +249,16 @@ pub(super) async fn update(
     Ok((StatusCode::NO_CONTENT, notify, etag(&document)).into_response())
 }
 
-/// `DELETE /documents/{id}`
+/// Deletes a document.
+#[utoipa::path(
+    delete, path = "/documents/{id}", operation_id = "deleteDocument", tag = "Documents",
+    params(Behalf, IfMatch),
+    responses(
+        (status = 204, description = "The document is gone."),
+        (status = 409, description = "Other documents are under this one."),
+        (status = 412, description = "The document has moved on; get it again."),
+    ),
+)]
 pub(super) async fn remove(
     caller: Caller,
     Path(id): Path<String>,

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::accounts::is_unseen;
 use crate::address;
@@ -93,13 +94,16 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 }
 
 /// Which page of a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(super) struct Paging {
     /// The `next` of the page before.
     #[serde(default)]
     pub(super) after: String,
+    /// How many things at most.
     #[serde(default)]
+    #[param(minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<u16>,
 }
 

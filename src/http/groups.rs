@@ -4,9 +4,10 @@ use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::extract::{Body, Paging, Params, Path, check_name};
 use super::permissions::keep_a_writer;
@@ -17,27 +18,48 @@ use crate::error::Error;
 use crate::notify::{Notify, Tx};
 use crate::policy;
 use crate::realtime::{Channel, User};
-use crate::store::groups::{self, Group};
+use crate::store::groups::{self, Group, Member};
 use crate::store::users::{self, user_id};
 use crate::store::{Db, Page, access, new_id, rooms};
 
 /// Members that are shown with a group.
 const SHOWN_MEMBERS: i64 = 1_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "name": "Editors" })))]
 pub(super) struct NewGroup {
+    /// Without control characters and white space round it.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewGroupMember, examples(json!({ "manager": true })))]
 pub(super) struct NewMember {
+    /// Whether the member decides about the group.
     #[serde(default)]
     manager: bool,
 }
 
-/// `GET /groups`: one's own; administrators see all.
+/// A group with its members, as it is shown and told.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = GroupWithMembers)]
+pub(super) struct Shown {
+    id: String,
+    #[schema(examples("Editors"))]
+    name: String,
+    /// The first 1,000.
+    members: Vec<Member>,
+}
+
+/// One's own groups; administrators see all.
+#[utoipa::path(
+    get, path = "/groups", operation_id = "listGroups", tag = "Groups",
+    params(Paging),
+    responses((status = 200, description = "A page of groups.", body = Page<Group>)),
+)]
 pub(super) async fn list(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -55,7 +77,14 @@ pub(super) async fn list(
     Ok(Json(Page::new(rows, limit, |group| group.id.clone())))
 }
 
-/// `POST /groups`: the maker manages it.
+/// Makes a group.
+///
+/// Who makes it manages it.
+#[utoipa::path(
+    post, path = "/groups", operation_id = "makeGroup", tag = "Groups",
+    request_body = NewGroup,
+    responses((status = 201, description = "The group.", body = Shown)),
+)]
 pub(super) async fn create(
     caller: Caller,
     mut tx: Tx,
@@ -76,18 +105,27 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, notify, Json(shown)))
 }
 
-/// `GET /groups/{id}`, with its members.
+/// One group, with its first 1,000 members.
+#[utoipa::path(
+    get, path = "/groups/{id}", operation_id = "showGroup", tag = "Groups",
+    responses((status = 200, description = "The group.", body = Shown)),
+)]
 pub(super) async fn show(
     State(app): State<Roomcast>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Shown>, Error> {
     let mut db = app.store().read().await?;
     let group = visible(&mut db, &caller.user, &id).await?;
     Ok(Json(shown(&mut db, &group).await?))
 }
 
-/// `PUT /groups/{id}`: a new name.
+/// Renames a group.
+#[utoipa::path(
+    put, path = "/groups/{id}", operation_id = "renameGroup", tag = "Groups",
+    request_body = NewGroup,
+    responses((status = 200, description = "The group, as it is now.", body = Shown)),
+)]
 pub(super) async fn update(
     caller: Caller,
     Path(id): Path<String>,
@@ -103,7 +141,14 @@ pub(super) async fn update(
     Ok((notify, Json(shown)))
 }
 
-/// `DELETE /groups/{id}`
+/// Deletes a group, with its chat rooms.
+#[utoipa::path(
+    delete, path = "/groups/{id}", operation_id = "deleteGroup", tag = "Groups",
+    responses(
+        (status = 204, description = "The group is gone."),
+        (status = 409, description = "Nobody could write one of its document roots any more."),
+    ),
+)]
 pub(super) async fn remove(
     caller: Caller,
     Path(id): Path<String>,
@@ -131,7 +176,15 @@ pub(super) async fn remove(
     ))
 }
 
-/// `PUT /groups/{id}/members/{user}`: in, or with another rank.
+/// Takes somebody into a group, or gives another rank.
+#[utoipa::path(
+    put, path = "/groups/{id}/members/{user}", operation_id = "putGroupMember", tag = "Groups",
+    request_body = NewMember,
+    responses(
+        (status = 204, description = "The user is a member."),
+        (status = 409, description = "That is the last manager of the group."),
+    ),
+)]
 pub(super) async fn put_member(
     caller: Caller,
     Path((id, user)): Path<(String, String)>,
@@ -165,7 +218,19 @@ pub(super) async fn put_member(
     ))
 }
 
-/// `DELETE /groups/{id}/members/{user}`: managers anybody, everybody oneself.
+/// Puts somebody out of a group.
+///
+/// Managers anybody, everybody oneself.
+#[utoipa::path(
+    delete, path = "/groups/{id}/members/{user}", operation_id = "removeGroupMember", tag = "Groups",
+    responses(
+        (status = 204, description = "The user is no member any more."),
+        (
+            status = 409,
+            description = "That is the last manager, or the last who may write a document root.",
+        ),
+    ),
+)]
 pub(super) async fn remove_member(
     caller: Caller,
     Path((id, user)): Path<(String, String)>,
@@ -239,7 +304,11 @@ async fn managed(db: &mut Db, user: &User, id: &str) -> Result<Group, Error> {
     Err(Error::forbidden("Only a manager of the group may do that."))
 }
 
-async fn shown(db: &mut Db, group: &Group) -> Result<Value, Error> {
+async fn shown(db: &mut Db, group: &Group) -> Result<Shown, Error> {
     let members = groups::members(db, &group.id, SHOWN_MEMBERS).await?;
-    Ok(json!({ "id": group.id, "name": group.name, "members": members }))
+    Ok(Shown {
+        id: group.id.clone(),
+        name: group.name.clone(),
+        members,
+    })
 }

@@ -6,22 +6,48 @@ use ::http::{StatusCode, Uri};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use crate::app::Roomcast;
 use crate::caller::Caller;
+use crate::realtime::Cursor;
 
 /// How long a part may take to say that it is well: less than whoever asks waits for it.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// `GET /livez`: the process answers. It asks nothing of the database: restarting would not mend that.
+/// The process answers.
+///
+/// It asks nothing of the database: restarting would not mend that.
+#[utoipa::path(
+    get, path = "/livez", operation_id = "isAlive", tag = "Operation",
+    security(()),
+    responses(
+        (status = 200, description = "It lives.", body = String, content_type = "text/plain"),
+    ),
+)]
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: requests can be served. Where something is wrong, or with `?verbose`, it says how each part is, in
-/// the manner of Kubernetes.
+/// Requests can be served.
+///
+/// Where something is wrong, or with `?verbose`, it says how each part is, in the manner of Kubernetes.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "isReady", tag = "Operation",
+    params(("verbose" = Option<String>, Query, description = "Say how each part is, also where all is well.")),
+    security(()),
+    responses(
+        (status = 200, description = "They can.", body = String, content_type = "text/plain"),
+        (
+            status = 503,
+            description = "Not now, and why.",
+            body = String,
+            content_type = "text/plain",
+        ),
+    ),
+)]
 pub(super) async fn readyz(State(app): State<Roomcast>, uri: Uri) -> Response {
     let parts = [
         ("database", database(&app).await),
@@ -75,14 +101,31 @@ fn draining(app: &Roomcast) -> Result<(), &'static str> {
     }
 }
 
-/// `GET /status`
-pub(super) async fn status(State(app): State<Roomcast>, _: Caller) -> Json<Value> {
+/// How the server is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status {
+    #[schema(examples("0.1.0"))]
+    version: &'static str,
+    uptime_seconds: u64,
+    connections: usize,
+    rooms: usize,
+    /// Where the log is.
+    cursor: Cursor,
+}
+
+/// Version, uptime, how many connections and rooms, the cursor.
+#[utoipa::path(
+    get, path = "/status", operation_id = "showStatus", tag = "Operation",
+    responses((status = 200, description = "How the server is.", body = Status)),
+)]
+pub(super) async fn status(State(app): State<Roomcast>, _: Caller) -> Json<Status> {
     let (connections, rooms) = app.registry().counts();
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptimeSeconds": app.uptime().as_secs(),
-        "connections": connections,
-        "rooms": rooms,
-        "cursor": app.registry().cursor(),
-    }))
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: app.uptime().as_secs(),
+        connections,
+        rooms,
+        cursor: app.registry().cursor(),
+    })
 }

@@ -12,7 +12,14 @@ use crate::policy;
 use crate::realtime::{Channel, UserId};
 use crate::rules::Rules;
 
-/// `DELETE /channels/{channel}/members/{user}`: what the application said of somebody counts no more, and they are out.
+/// Puts somebody out of a channel of the application's own.
+///
+/// What the application said of the user counts no more. For administrators and back ends.
+#[utoipa::path(
+    delete, path = "/channels/{channel}/members/{user}", operation_id = "removeMember", tag = "Channels",
+    security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses((status = 204, description = "The user is out.")),
+)]
 pub(super) async fn remove(
     State(app): State<Roomcast>,
     _: Overseer,

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Body, Paging, Params, Path};
 use super::rooms::{manages, visible};
@@ -24,32 +25,39 @@ use crate::store::{Db, Page, new_id};
 const MAX_CHARS: usize = 4_000;
 
 /// No `Debug`: what people say does not belong in a log.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewMessage, examples(json!({ "text": "Who is there?" })))]
 pub(super) struct NewText {
+    /// Not only white space; no control characters but line breaks and tabs.
+    #[schema(min_length = 1, max_length = 4_000)]
     text: String,
 }
 
 /// From the end of the history instead of from its beginning.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Backward {
     /// The `next` of the page after it; empty for the last page.
     before: Option<String>,
 }
 
 /// A message, as it is shown and told.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Message)]
 pub(super) struct Shown {
     id: String,
     room_id: String,
     user: Author,
     text: String,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(required, format = DateTime)]
     edited_at: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Author {
     id: String,
     name: String,
@@ -79,7 +87,20 @@ impl From<Message> for Shown {
     }
 }
 
-/// `GET /rooms/{id}/messages`: from the oldest on, or with `before` from the newest back.
+/// What was said in a chat room.
+///
+/// From the oldest message on, or with `before` from the newest back.
+#[utoipa::path(
+    get, path = "/rooms/{id}/messages", operation_id = "listMessages", tag = "Chat",
+    params(Paging, Backward),
+    responses(
+        (
+            status = 200,
+            description = "A page of messages, in the order in which they were said.",
+            body = Page<Shown>,
+        ),
+    ),
+)]
 pub(super) async fn list(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -108,7 +129,12 @@ pub(super) async fn list(
     }))
 }
 
-/// `POST /rooms/{id}/messages`
+/// Says something in a chat room.
+#[utoipa::path(
+    post, path = "/rooms/{id}/messages", operation_id = "makeMessage", tag = "Chat",
+    request_body = NewText,
+    responses((status = 201, description = "The message.", body = Shown)),
+)]
 pub(super) async fn create(
     caller: Caller,
     Path(id): Path<String>,
@@ -133,7 +159,14 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, notify, Json(shown)))
 }
 
-/// `PATCH /rooms/{id}/messages/{message}`: another text, by its author.
+/// Changes the text of a message.
+///
+/// By its author.
+#[utoipa::path(
+    patch, path = "/rooms/{id}/messages/{message}", operation_id = "changeMessage", tag = "Chat",
+    request_body = NewText,
+    responses((status = 200, description = "The message, as it is now.", body = Shown)),
+)]
 pub(super) async fn update(
     caller: Caller,
     Path((id, message)): Path<(String, String)>,
@@ -153,7 +186,13 @@ pub(super) async fn update(
     Ok((Notify::of(notification), Json(shown)))
 }
 
-/// `DELETE /rooms/{id}/messages/{message}`: by its author, or by who decides about the room.
+/// Deletes a message.
+///
+/// By its author, or by who decides about the room.
+#[utoipa::path(
+    delete, path = "/rooms/{id}/messages/{message}", operation_id = "deleteMessage", tag = "Chat",
+    responses((status = 204, description = "The message is gone.")),
+)]
 pub(super) async fn remove(
     caller: Caller,
     Path((id, message)): Path<(String, String)>,

@@ -7,12 +7,14 @@
 mod admin;
 mod auth;
 mod channels;
+mod description;
 mod documents;
 mod extract;
 mod groups;
 mod health;
 mod members;
 mod messages;
+mod new_event;
 mod observe;
 mod ops;
 mod permissions;
@@ -33,10 +35,12 @@ use ::http::{HeaderName, HeaderValue, header};
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, patch, post, put};
+use axum::routing::any;
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::Roomcast;
 use crate::caller::{Identity, identify};
@@ -46,28 +50,35 @@ use crate::transport::{poll, sse, upgrade};
 use crate::{origin, session};
 
 impl Roomcast {
-    /// The whole server: the HTTP API, WebSocket, SSE and long polling.
+    /// The whole server: the HTTP API, WebSocket, SSE and long polling. It has `/api/v1`, `/ws`, `/sse`, `/livez` and
+    /// `/readyz`, and to describe itself `/openapi.json`, `/asyncapi.json` and `/docs`: routes beside it go elsewhere.
     pub fn router(&self) -> Router {
         let no_store = HeaderValue::from_static("no-store");
         let no_sniff = HeaderValue::from_static("nosniff");
+        let routes = Router::from(api())
+            .fallback(async || Error::NotFound)
+            .method_not_allowed_fallback(async || Error::MethodNotAllowed);
         let api = self
-            .changing(Router::new().nest("/api/v1", api()))
-            .merge(self.identifying(polls()))
+            .changing(Router::new().nest("/api/v1", routes))
+            .merge(self.identifying(polls().into()))
             .layer(SetResponseHeaderLayer::if_not_present(
                 header::CACHE_CONTROL,
                 no_store,
             ));
-        let (streams, secure) = (self.identifying(streams()), self.config().is_secure());
+        let (streams, secure) = (
+            self.identifying(streams().into()),
+            self.config().is_secure(),
+        );
         let streams = streams.layer(map_response(sse::refuse_softly));
         Router::new()
             .merge(api)
             .merge(streams)
+            .merge(description::routes())
             // A WebSocket needs none of it: its page reads what comes whatever its origin, so that is checked.
             .layer(origin::cors(self.shared_config()))
-            .route("/livez", get(health::livez))
-            .route("/readyz", get(health::readyz))
+            .merge(Router::from(health()))
             .merge(self.identifying(sockets()))
-            .merge(self.identifying(Router::new().route("/metrics", get(ops::guarded))))
+            .merge(self.identifying(figures().into()))
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed)
             .layer(SetResponseHeaderLayer::if_not_present(
@@ -148,88 +159,70 @@ impl Roomcast {
     }
 }
 
-fn api() -> Router<Roomcast> {
-    Router::new()
-        .route("/auth/register", post(auth::register))
-        .route("/auth/login", post(auth::login))
-        .route("/auth/logout", post(auth::logout))
-        .route("/auth/me", get(auth::me))
-        .route("/auth/token", post(token::create))
-        .route("/users", get(users::list))
-        .route("/users/online", post(presence::online))
-        .route("/users/{id}", get(users::show).patch(users::update))
-        .route("/groups", get(groups::list).post(groups::create))
-        .route(
-            "/groups/{id}",
-            get(groups::show).put(groups::update).delete(groups::remove),
-        )
-        .route(
-            "/groups/{id}/members/{user}",
-            put(groups::put_member).delete(groups::remove_member),
-        )
-        .route("/document-roots", get(roots::list).post(roots::create))
-        .route(
-            "/document-roots/{id}",
-            get(roots::show).delete(roots::remove),
-        )
-        .route(
-            "/document-roots/{id}/permissions/users/{user}",
-            put(permissions::put_user).delete(permissions::remove_user),
-        )
-        .route(
-            "/document-roots/{id}/permissions/groups/{group}",
-            put(permissions::put_group).delete(permissions::remove_group),
-        )
-        .route("/documents", get(documents::list).post(documents::create))
-        .route(
-            "/documents/{id}",
-            get(documents::show)
-                .put(documents::update)
-                .merge(delete(documents::remove)),
-        )
-        .route("/channels/{channel}/presence", get(presence::members))
-        .route("/admin/rooms", get(admin::rooms))
-        .route("/admin/connections", get(admin::connections))
-        .route("/admin/connections/{socket}", delete(admin::remove))
-        .route("/rooms", get(rooms::list).post(rooms::create))
-        .route(
-            "/rooms/{id}",
-            get(rooms::show).put(rooms::update).delete(rooms::remove),
-        )
-        .route(
-            "/rooms/{id}/messages",
-            get(messages::list).post(messages::create),
-        )
-        .route(
-            "/rooms/{id}/messages/{message}",
-            patch(messages::update).delete(messages::remove),
-        )
-        .route("/publish", post(publish::one))
-        .route("/publish/batch", post(publish::batch))
-        .route("/publish/{id}", delete(publish::cancel))
-        .route("/channels/{channel}/history", get(channels::history))
-        .route(
-            "/channels/{channel}/members/{user}",
-            delete(members::remove),
-        )
-        .route("/status", get(health::status))
-        .fallback(async || Error::NotFound)
-        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+/// Where each stands is said beside its handler, so that the description is made from the routes that are served.
+fn api() -> OpenApiRouter<Roomcast> {
+    OpenApiRouter::new()
+        .routes(routes!(auth::register))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::me))
+        .routes(routes!(token::create))
+        .routes(routes!(users::list))
+        .routes(routes!(presence::online))
+        .routes(routes!(users::show, users::update))
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::show, groups::update, groups::remove))
+        .routes(routes!(groups::put_member, groups::remove_member))
+        .routes(routes!(roots::list, roots::create))
+        .routes(routes!(roots::show, roots::remove))
+        .routes(routes!(permissions::put_user, permissions::remove_user))
+        .routes(routes!(permissions::put_group, permissions::remove_group))
+        .routes(routes!(documents::list, documents::create))
+        .routes(routes!(
+            documents::show,
+            documents::update,
+            documents::remove
+        ))
+        .routes(routes!(presence::members))
+        .routes(routes!(admin::rooms))
+        .routes(routes!(admin::connections))
+        .routes(routes!(admin::remove))
+        .routes(routes!(rooms::list, rooms::create))
+        .routes(routes!(rooms::show, rooms::update, rooms::remove))
+        .routes(routes!(messages::list, messages::create))
+        .routes(routes!(messages::update, messages::remove))
+        .routes(routes!(publish::one))
+        .routes(routes!(publish::batch))
+        .routes(routes!(publish::cancel))
+        .routes(routes!(channels::history))
+        .routes(routes!(members::remove))
+        .routes(routes!(health::status))
 }
 
+/// The description names it by itself: `any` is no method.
 fn sockets() -> Router<Roomcast> {
     Router::new().route("/ws", any(upgrade::upgrade))
 }
 
-fn streams() -> Router<Roomcast> {
-    Router::new()
-        .route("/sse/events", get(sse::channels))
-        .route("/sse/events/{channel}", get(sse::channel))
+fn streams() -> OpenApiRouter<Roomcast> {
+    OpenApiRouter::new()
+        .routes(routes!(sse::channels))
+        .routes(routes!(sse::channel))
 }
 
 /// Below `/api/v1`, but no part of [`api`]: what waits is not to stand in the notification layer.
-fn polls() -> Router<Roomcast> {
-    Router::new().route("/api/v1/events", get(poll::poll))
+fn polls() -> OpenApiRouter<Roomcast> {
+    OpenApiRouter::new().routes(routes!(poll::poll))
+}
+
+fn health() -> OpenApiRouter<Roomcast> {
+    OpenApiRouter::new()
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+}
+
+fn figures() -> OpenApiRouter<Roomcast> {
+    OpenApiRouter::new().routes(routes!(ops::guarded))
 }
 
 /// A panic ends its own request only.

@@ -48,7 +48,16 @@ impl Roomcast {
     }
 }
 
-/// `GET /metrics` on the port of the clients: for administrators, and for Prometheus with the API key.
+/// Metrics, in the text format of Prometheus.
+///
+/// At `ROOMCAST_OPS_LISTEN` they are there without a login.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "readMetrics", tag = "Operation",
+    security(("cookie" = []), ("token" = []), ("apiKey" = [])),
+    responses(
+        (status = 200, description = "All of them.", body = String, content_type = "text/plain"),
+    ),
+)]
 pub(super) async fn guarded(State(app): State<Roomcast>, _: Overseer) -> Response {
     metrics(&app).await
 }

@@ -2,6 +2,7 @@
 
 use ::http::StatusCode;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::extract::{Body, Path};
 use super::groups::visible;
@@ -16,14 +17,16 @@ use crate::realtime::{Channel, User};
 use crate::store::permissions::{self, Holder};
 use crate::store::{Db, access, groups, new_id, users};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "access": "read" })))]
 pub(super) struct NewPermission {
     access: Word,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = Access)]
 enum Word {
     Read,
     Write,
@@ -38,7 +41,16 @@ impl From<Word> for Access {
     }
 }
 
-/// `PUT /document-roots/{id}/permissions/users/{user}`
+/// Lets a user read or write a root.
+#[utoipa::path(
+    put, path = "/document-roots/{id}/permissions/users/{user}",
+    operation_id = "putUserPermission", tag = "Documents",
+    request_body = NewPermission,
+    responses(
+        (status = 204, description = "The user has that permission."),
+        (status = 409, description = "Nobody could write any more."),
+    ),
+)]
 pub(super) async fn put_user(
     caller: Caller,
     Path((id, user)): Path<(String, String)>,
@@ -55,7 +67,16 @@ pub(super) async fn put_user(
     .await
 }
 
-/// `PUT /document-roots/{id}/permissions/groups/{group}`
+/// Lets the members of a group read or write a root.
+#[utoipa::path(
+    put, path = "/document-roots/{id}/permissions/groups/{group}",
+    operation_id = "putGroupPermission", tag = "Documents",
+    request_body = NewPermission,
+    responses(
+        (status = 204, description = "The group has that permission."),
+        (status = 409, description = "Nobody could write any more."),
+    ),
+)]
 pub(super) async fn put_group(
     caller: Caller,
     Path((id, group)): Path<(String, String)>,
@@ -72,7 +93,15 @@ pub(super) async fn put_group(
     .await
 }
 
-/// `DELETE /document-roots/{id}/permissions/users/{user}`
+/// Takes a user's own permission away.
+#[utoipa::path(
+    delete, path = "/document-roots/{id}/permissions/users/{user}",
+    operation_id = "removeUserPermission", tag = "Documents",
+    responses(
+        (status = 204, description = "The permission is gone."),
+        (status = 409, description = "Nobody could write any more."),
+    ),
+)]
 pub(super) async fn remove_user(
     caller: Caller,
     Path((id, user)): Path<(String, String)>,
@@ -81,7 +110,15 @@ pub(super) async fn remove_user(
     withdraw(&caller, &mut tx, &id, Holder::User(&user)).await
 }
 
-/// `DELETE /document-roots/{id}/permissions/groups/{group}`
+/// Takes a group's permission away.
+#[utoipa::path(
+    delete, path = "/document-roots/{id}/permissions/groups/{group}",
+    operation_id = "removeGroupPermission", tag = "Documents",
+    responses(
+        (status = 204, description = "The permission is gone."),
+        (status = 409, description = "Nobody could write any more."),
+    ),
+)]
 pub(super) async fn remove_group(
     caller: Caller,
     Path((id, group)): Path<(String, String)>,

@@ -8,28 +8,48 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::channels::{may_look, named};
+use super::description::shapes::Member;
 use super::extract::{Body, Paging, Params};
 use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
 use crate::realtime::protocol::server::timestamp;
 use crate::realtime::{Channel, UserId};
-use crate::store::last_seen;
+use crate::store::{Page, last_seen};
 
 /// Users that are asked about at once.
 const MAX_USERS: usize = 1_000;
 
 /// One page of members.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Members {
+    #[schema(value_type = Vec<Member>)]
     items: Vec<Box<RawValue>>,
+    /// What to send as the next `after`; nothing at the end.
+    #[schema(required)]
     next: Option<String>,
+    /// How many there are in all.
     count: usize,
 }
 
-/// `GET /channels/{channel}/presence`: the members, in order of their ids, and how many they are.
+/// Who is in a channel, and how many.
+///
+/// `document:42` and `presence:document:42` mean the same here.
+#[utoipa::path(
+    get, path = "/channels/{channel}/presence", operation_id = "listMembers", tag = "Channels",
+    params(Paging),
+    security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses(
+        (
+            status = 200,
+            description = "The members in order of their ids, a page at a time.",
+            body = Members,
+        ),
+    ),
+)]
 pub(super) async fn members(
     State(app): State<Roomcast>,
     caller: Option<Caller>,
@@ -60,29 +80,47 @@ fn presence_of(channel: Channel) -> Result<Channel, Error> {
     Ok(channel.presence().as_str().parse()?)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AskedUsers, examples(json!({ "users": ["0190a6d1-0c5e-7a41-9d0b-6a1f5e2c7b30"] })))]
 pub(super) struct Asked {
+    /// Ids of users.
+    #[schema(value_type = Vec<UserId>, max_items = 1_000)]
     users: Vec<String>,
 }
 
 /// Whether a user is there, as it is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Online {
     id: UserId,
     online: bool,
     /// When it last came or went; now, for somebody who is there.
+    #[schema(required, format = DateTime)]
     last_seen: Option<String>,
 }
 
-/// `POST /users/online`: which of these users have a connection, and when the others were last there.
+/// Who is online.
+///
+/// Which of these users have a connection, and when the others were last there.
+#[utoipa::path(
+    post, path = "/users/online", operation_id = "askWhoIsOnline", tag = "Accounts",
+    security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    request_body = Asked,
+    responses(
+        (
+            status = 200,
+            description = "Each user that was asked about; there is always one page.",
+            body = Page<Online>,
+        ),
+    ),
+)]
 pub(super) async fn online(
     State(app): State<Roomcast>,
     caller: Option<Caller>,
     back_end: Option<BackEnd>,
     Body(asked): Body<Asked>,
-) -> Result<Json<serde_json::Value>, Error> {
+) -> Result<Json<Page<Online>>, Error> {
     if caller.is_none() && back_end.is_none() {
         return Err(Error::Unauthorized("Log in first."));
     }
@@ -116,6 +154,8 @@ pub(super) async fn online(
             last_seen: last.map(timestamp),
         }
     });
-    let items: Vec<Online> = items.collect();
-    Ok(Json(serde_json::json!({ "items": items, "next": null })))
+    Ok(Json(Page {
+        items: items.collect(),
+        next: None,
+    }))
 }

@@ -9,14 +9,14 @@ use ::http::request::Parts;
 use ::http::{HeaderValue, StatusCode, header};
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::description::shapes::{Published, PublishedBatch, Waiting};
 use super::extract::{Body, Path};
+use super::new_event::{NewEvent, NewEvents};
 use crate::app::Roomcast;
 use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
@@ -70,32 +70,6 @@ impl FromRequestParts<Roomcast> for Publisher {
     }
 }
 
-/// One event, as it is asked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Asked {
-    channels: Vec<String>,
-    event: String,
-    #[serde(default)]
-    data: Option<Box<RawValue>>,
-    #[serde(default)]
-    volatile: bool,
-    #[serde(default)]
-    except_sockets: Vec<String>,
-    #[serde(default)]
-    delay_ms: Option<u64>,
-    #[serde(default)]
-    deliver_at: Option<String>,
-    #[serde(default)]
-    idempotency_key: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AskedBatch {
-    events: Vec<Asked>,
-}
-
 /// When an event is to be told.
 #[derive(Debug, Clone, Copy)]
 enum When {
@@ -118,12 +92,24 @@ struct Publish {
     key: Option<String>,
 }
 
-/// `POST /publish`
+/// Publishes an event, now or later.
+///
+/// With an `idempotencyKey` it is safe to ask again: for 5 minutes the same request gets the same answer.
+#[utoipa::path(
+    post, path = "/publish", operation_id = "publish", tag = "Publishing",
+    security(("apiKey" = [])),
+    request_body = NewEvent,
+    responses(
+        (status = 200, description = "It is told.", body = Published),
+        (status = 202, description = "It is sure to be told at that time.", body = Waiting),
+        (status = 409, description = "The `idempotencyKey` was used for another request."),
+    ),
+)]
 pub(super) async fn one(
     State(app): State<Roomcast>,
     _: Publisher,
     begin: Begin,
-    Body(asked): Body<Asked>,
+    Body(asked): Body<NewEvent>,
 ) -> Result<Response, Error> {
     let publish = Publish::new(String::new(), asked)?;
     let (notify, answers) = publish_all(&app, begin, &[publish]).await?;
@@ -133,12 +119,21 @@ pub(super) async fn one(
     Ok((status, notify, as_json(body)).into_response())
 }
 
-/// `POST /publish/batch`: all of them, or none.
+/// Publishes many events, all or none.
+#[utoipa::path(
+    post, path = "/publish/batch", operation_id = "publishBatch", tag = "Publishing",
+    security(("apiKey" = [])),
+    request_body = NewEvents,
+    responses(
+        (status = 200, description = "The answer of each, in order.", body = PublishedBatch),
+        (status = 409, description = "An `idempotencyKey` was used for another request."),
+    ),
+)]
 pub(super) async fn batch(
     State(app): State<Roomcast>,
     _: Publisher,
     begin: Begin,
-    Body(asked): Body<AskedBatch>,
+    Body(asked): Body<NewEvents>,
 ) -> Result<Response, Error> {
     if !(1..=MAX_EVENTS).contains(&asked.events.len()) {
         return Err(Error::field(
@@ -164,7 +159,12 @@ pub(super) async fn batch(
     Ok((notify, as_json(body)).into_response())
 }
 
-/// `DELETE /publish/{id}`: takes back what waits for its time.
+/// Takes back an event that waits for its time.
+#[utoipa::path(
+    delete, path = "/publish/{id}", operation_id = "cancelPublish", tag = "Publishing",
+    security(("apiKey" = [])),
+    responses((status = 204, description = "It will not be told.")),
+)]
 pub(super) async fn cancel(
     _: Publisher,
     Path(id): Path<String>,
@@ -184,7 +184,7 @@ fn as_json(body: String) -> impl IntoResponse {
 
 impl Publish {
     /// Understands what is asked for; `at` says where it stands, for what is said of its fields.
-    fn new(at: String, asked: Asked) -> Result<Self, Error> {
+    fn new(at: String, asked: NewEvent) -> Result<Self, Error> {
         let wrong = |field: &str, message: String| Error::field(&format!("{at}{field}"), message);
         if !(1..=MAX_NAMES).contains(&asked.channels.len()) {
             let message = format!("expected 1 to {MAX_NAMES} channels");
@@ -274,7 +274,7 @@ impl Publish {
 }
 
 /// When an event is to be told, or which field says that wrongly.
-fn when(asked: &Asked) -> Result<When, (&'static str, String)> {
+fn when(asked: &NewEvent) -> Result<When, (&'static str, String)> {
     match (asked.delay_ms, &asked.deliver_at) {
         (None, None) => Ok(When::Now),
         (Some(_), Some(_)) => Err(("deliverAt", "expected not together with delayMs".into())),

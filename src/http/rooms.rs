@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::extract::{Body, Paging, Params, Path, check_name};
 use super::groups::visible as visible_group;
@@ -25,28 +26,39 @@ const MAX_ROOMS_OF_GROUP: i64 = 1_000;
 /// Open rooms of one owner who is no administrator: everybody hears of each, and has it in the list.
 const MAX_OPEN_ROOMS_OF_USER: i64 = 100;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(examples(json!({ "name": "Lobby" })))]
 pub(super) struct NewRoom {
+    /// Without control characters and white space round it.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
+    /// A group of one's own; without it the room is open.
     #[serde(default)]
     group_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewRoomName, examples(json!({ "name": "Lounge" })))]
 pub(super) struct NewName {
+    /// Without control characters and white space round it.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
 }
 
 /// A room, as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Room)]
 pub(super) struct Shown {
     id: String,
     name: String,
+    /// Nothing, where it is open.
+    #[schema(required)]
     group_id: Option<String>,
     owner_id: String,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 
@@ -62,7 +74,12 @@ impl From<ChatRoom> for Shown {
     }
 }
 
-/// `GET /rooms`: those one may be in; administrators see all.
+/// The chat rooms that one may be in; administrators see all.
+#[utoipa::path(
+    get, path = "/rooms", operation_id = "listRooms", tag = "Chat",
+    params(Paging),
+    responses((status = 200, description = "A page of rooms.", body = Page<Shown>)),
+)]
 pub(super) async fn list(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -84,7 +101,18 @@ pub(super) async fn list(
     }))
 }
 
-/// `POST /rooms`: the maker owns it.
+/// Makes a chat room, open or of a group.
+///
+/// Who makes it owns it.
+#[utoipa::path(
+    post, path = "/rooms", operation_id = "makeRoom", tag = "Chat",
+    request_body = NewRoom,
+    responses(
+        (status = 201, description = "The room.", body = Shown),
+        (status = 404, description = "There is no such group, or none for you."),
+        (status = 409, description = "As many rooms as there may be."),
+    ),
+)]
 pub(super) async fn create(
     caller: Caller,
     mut tx: Tx,
@@ -121,7 +149,11 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, notify, Json(shown)))
 }
 
-/// `GET /rooms/{id}`
+/// One chat room.
+#[utoipa::path(
+    get, path = "/rooms/{id}", operation_id = "showRoom", tag = "Chat",
+    responses((status = 200, description = "The room.", body = Shown)),
+)]
 pub(super) async fn show(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -131,7 +163,12 @@ pub(super) async fn show(
     Ok(Json(room.into()))
 }
 
-/// `PUT /rooms/{id}`: a new name.
+/// Renames a chat room.
+#[utoipa::path(
+    put, path = "/rooms/{id}", operation_id = "renameRoom", tag = "Chat",
+    request_body = NewName,
+    responses((status = 200, description = "The room, as it is now.", body = Shown)),
+)]
 pub(super) async fn update(
     caller: Caller,
     Path(id): Path<String>,
@@ -148,7 +185,11 @@ pub(super) async fn update(
     Ok((notify, Json(shown)))
 }
 
-/// `DELETE /rooms/{id}`, with all that was said there.
+/// Deletes a chat room, with all that was said there.
+#[utoipa::path(
+    delete, path = "/rooms/{id}", operation_id = "deleteRoom", tag = "Chat",
+    responses((status = 204, description = "The room is gone.")),
+)]
 pub(super) async fn remove(
     caller: Caller,
     Path(id): Path<String>,

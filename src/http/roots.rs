@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Body, Paging, Params, Path, check_name};
 use super::record::{self, Kind};
@@ -19,16 +20,21 @@ use crate::store::permissions::{self, Holder};
 use crate::store::roots::{self, DocumentRoot};
 use crate::store::{Db, Page, access, new_id};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDocumentRoot, examples(json!({ "name": "Notes" })))]
 pub(super) struct NewRoot {
+    /// Without control characters and white space round it.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
 }
 
 /// Whether an administrator uses its rank.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(super) struct Behalf {
+    /// For administrators: change what is somebody else's.
     #[serde(default)]
     on_behalf_of: bool,
 }
@@ -48,7 +54,12 @@ impl Behalf {
     }
 }
 
-/// `GET /document-roots`: those one has access to; administrators see all.
+/// The document roots that one may read; administrators see all.
+#[utoipa::path(
+    get, path = "/document-roots", operation_id = "listDocumentRoots", tag = "Documents",
+    params(Paging),
+    responses((status = 200, description = "A page of roots.", body = Page<DocumentRoot>)),
+)]
 pub(super) async fn list(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -66,7 +77,14 @@ pub(super) async fn list(
     Ok(Json(Page::new(rows, limit, |root| root.id.clone())))
 }
 
-/// `POST /document-roots`: the maker may write.
+/// Makes a document root.
+///
+/// Who makes it may write.
+#[utoipa::path(
+    post, path = "/document-roots", operation_id = "makeDocumentRoot", tag = "Documents",
+    request_body = NewRoot,
+    responses((status = 201, description = "The root.", body = DocumentRoot)),
+)]
 pub(super) async fn create(
     caller: Caller,
     mut tx: Tx,
@@ -95,7 +113,11 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, notify, Json(root)))
 }
 
-/// `GET /document-roots/{id}`
+/// One document root.
+#[utoipa::path(
+    get, path = "/document-roots/{id}", operation_id = "showDocumentRoot", tag = "Documents",
+    responses((status = 200, description = "The root.", body = DocumentRoot)),
+)]
 pub(super) async fn show(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -106,7 +128,12 @@ pub(super) async fn show(
     ))
 }
 
-/// `DELETE /document-roots/{id}`, with all that is under it.
+/// Deletes a document root, with all that is under it.
+#[utoipa::path(
+    delete, path = "/document-roots/{id}", operation_id = "deleteDocumentRoot", tag = "Documents",
+    params(Behalf),
+    responses((status = 204, description = "The root is gone.")),
+)]
 pub(super) async fn remove(
     caller: Caller,
     Path(id): Path<String>,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::extract::Body;
 use crate::app::Roomcast;
@@ -20,18 +20,39 @@ use crate::token::{self, Claims};
 const DEFAULT_TTL: u64 = 3_600;
 const MAX_TTL: u64 = 24 * 3_600;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(examples(json!({ "ttlSeconds": 600 })))]
 pub(super) struct NewToken {
+    /// How long it holds.
+    #[schema(minimum = 1, maximum = 86_400, default = 3_600)]
     ttl_seconds: Option<u64>,
 }
 
-/// `POST /auth/token`: for the session of the cookie, and ends with it. Not for a token: it would never end.
+/// A token that was made.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Token)]
+pub(super) struct Made {
+    #[schema(format = DateTime)]
+    expires_at: String,
+    token: String,
+}
+
+/// Makes a token for a client without cookies.
+///
+/// It is for the session of the cookie, and ends with it. Not for a token: it would never end.
+#[utoipa::path(
+    post, path = "/auth/token", operation_id = "makeToken", tag = "Accounts",
+    security(("cookie" = [])),
+    request_body = NewToken,
+    responses((status = 201, description = "The token.", body = Made)),
+)]
 pub(super) async fn create(
     State(app): State<Roomcast>,
     caller: Caller,
     Body(new): Body<NewToken>,
-) -> Result<(StatusCode, Json<Value>), Error> {
+) -> Result<(StatusCode, Json<Made>), Error> {
     let session = caller.session.filter(|_| caller.token.is_none());
     let session = session.ok_or(Error::forbidden(
         "A token is made for a login: ask with the session's cookie, and without a token.",
@@ -49,6 +70,6 @@ pub(super) async fn create(
     let mut claims = Claims::new(caller.user.id, expires);
     claims.session = Some(session);
     let token = token::mint(secret, &claims).map_err(anyhow::Error::from)?;
-    let body = json!({ "token": token, "expiresAt": timestamp(expires) });
-    Ok((StatusCode::CREATED, Json(body)))
+    let expires_at = timestamp(expires);
+    Ok((StatusCode::CREATED, Json(Made { expires_at, token })))
 }

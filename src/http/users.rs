@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::auth::{check_password, check_username, name_taken, shown};
+use super::auth::{Account, check_password, check_username, name_taken, shown};
 use super::extract::{Address, Body, Paging, Params, Path};
 use super::record::{self, Kind};
 use crate::app::Roomcast;
@@ -20,12 +20,17 @@ use crate::realtime::connection::SessionKey;
 use crate::realtime::registry::Move;
 use crate::store::{Page, access, sessions, users};
 
-/// `GET /users`
+/// All users.
+#[utoipa::path(
+    get, path = "/users", operation_id = "listUsers", tag = "Accounts",
+    params(Paging),
+    responses((status = 200, description = "A page of users.", body = Page<Account>)),
+)]
 pub(super) async fn list(
     State(app): State<Roomcast>,
     _: Caller,
     Params(paging): Params<Paging>,
-) -> Result<Json<Page<Value>>, Error> {
+) -> Result<Json<Page<Account>>, Error> {
     let limit = paging.limit()?;
     let rows = users::list(
         &mut *app.store().read().await?,
@@ -40,29 +45,49 @@ pub(super) async fn list(
     }))
 }
 
-/// `GET /users/{id}`
+/// One user.
+#[utoipa::path(
+    get, path = "/users/{id}", operation_id = "showUser", tag = "Accounts",
+    responses((status = 200, description = "The user.", body = Account)),
+)]
 pub(super) async fn show(
     State(app): State<Roomcast>,
     _: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Account>, Error> {
     let user = users::find(&mut *app.store().read().await?, &id)
         .await?
         .ok_or(Error::NotFound)?;
     Ok(Json(shown(&user)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = UserChanges, examples(json!({ "username": "ada-lovelace" })))]
 pub(super) struct Changes {
+    #[schema(min_length = 1, max_length = 64)]
     username: Option<String>,
+    #[schema(format = Password, min_length = 8, max_length = 1024)]
     password: Option<String>,
+    /// With a new password of one's own.
+    #[schema(format = Password)]
     current_password: Option<String>,
+    /// For administrators.
     admin: Option<bool>,
 }
 
-/// `PATCH /users/{id}`: one's own name and password; administrators everybody's, and who is one. A new password ends
-/// the user's other sessions.
+/// Changes a user.
+///
+/// One's own name and password; administrators everybody's, and who is one. A new password ends the user's other
+/// sessions.
+#[utoipa::path(
+    patch, path = "/users/{id}", operation_id = "changeUser", tag = "Accounts",
+    request_body = Changes,
+    responses(
+        (status = 200, description = "The user, as it is now.", body = Account),
+        (status = 409, description = "The name is taken, or that is the last administrator."),
+    ),
+)]
 pub(super) async fn update(
     State(app): State<Roomcast>,
     caller: Caller,
@@ -70,7 +95,7 @@ pub(super) async fn update(
     Address(address): Address,
     begin: Begin,
     Body(changes): Body<Changes>,
-) -> Result<(Notify, Json<Value>), Error> {
+) -> Result<(Notify, Json<Account>), Error> {
     let own = id == caller.user.id.as_str();
     if !own && !caller.user.admin {
         return Err(Error::forbidden("You may change yourself only."));

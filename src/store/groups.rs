@@ -2,19 +2,21 @@
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::{Db, to_millis};
 use crate::realtime::UserId;
 
 /// A group, as it is shown to those who may see it.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, sqlx::FromRow, ToSchema)]
 pub(crate) struct Group {
     pub(crate) id: String,
     pub(crate) name: String,
 }
 
 /// Somebody in a group.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = GroupMember)]
 pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) username: String,

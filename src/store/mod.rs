@@ -289,9 +289,11 @@ pub(crate) fn from_millis(millis: i64) -> OffsetDateTime {
 }
 
 /// One page of a list, and where the next begins.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
+    /// What to send as the next `after` (or `before`); nothing at the end.
+    #[schema(required)]
     pub(crate) next: Option<String>,
 }
 

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::{Db, to_millis};
 use crate::realtime::UserId;
 
 /// A document root.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, sqlx::FromRow, ToSchema)]
 pub(crate) struct DocumentRoot {
     pub(crate) id: String,
     pub(crate) name: String,

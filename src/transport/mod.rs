@@ -4,6 +4,7 @@
 //! [`feed`] is what it is to be sent, in order; [`ws`], [`sse`] and [`poll`] send it. [`upgrade`] turns a request into a
 //! WebSocket, [`command`] carries out what comes over it, [`join`] lets it into one more channel, [`renew`] takes a new
 //! token, and [`rate`] and [`fragments`] bound how much that is. [`term`] is how long who came with a token may stay.
+//! [`shapes`] tells the description what all that looks like.
 
 mod admit;
 mod command;
@@ -14,6 +15,7 @@ mod join;
 pub(crate) mod poll;
 mod rate;
 mod renew;
+pub(crate) mod shapes;
 pub(crate) mod sse;
 mod term;
 pub(crate) mod upgrade;

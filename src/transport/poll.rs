@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Ask, connect};
 use super::feed::{self, Feed};
+use super::shapes::{Listening, Patience, Polled};
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
@@ -72,7 +73,15 @@ fn seconds(wait: &str) -> Result<Duration, Error> {
     })
 }
 
-/// `GET /api/v1/events`
+/// Long polling: waits until there is an event.
+///
+/// The first poll has no cursor, and says where to begin; from then on send the `cursor` of the answer before.
+#[utoipa::path(
+    get, path = "/api/v1/events", operation_id = "poll", tag = "Listening",
+    params(Listening, Patience),
+    security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses((status = 200, description = "What there was by then.", body = Polled)),
+)]
 pub(crate) async fn poll(
     State(app): State<Roomcast>,
     method: Method,

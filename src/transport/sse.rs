@@ -14,13 +14,27 @@ use tokio::time::timeout;
 
 use super::connect::{Ask, connect};
 use super::feed::{self, Feed};
+use super::shapes::{EventStream, LastEventId, Listening, Streaming};
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::{ErrorCode, Frame};
 
-/// `GET /sse/events/{channel}`
+/// An event stream of a channel.
+#[utoipa::path(
+    get, path = "/sse/events/{channel}", operation_id = "streamChannel", tag = "Listening",
+    params(Listening, Streaming, EventStream, LastEventId),
+    security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses(
+        (
+            status = 200,
+            description = "Frames, for ever; where it is refused for a time, one `disconnect`.",
+            body = String,
+            content_type = "text/event-stream",
+        ),
+    ),
+)]
 pub(crate) async fn channel(
     State(app): State<Roomcast>,
     channel: Result<Path<String>, PathRejection>,
@@ -33,7 +47,20 @@ pub(crate) async fn channel(
     answer(&app, ask, version, &headers).await
 }
 
-/// `GET /sse/events?channel=…&channel=…`
+/// An event stream of channels.
+#[utoipa::path(
+    get, path = "/sse/events", operation_id = "streamChannels", tag = "Listening",
+    params(Listening, Streaming, EventStream, LastEventId),
+    security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses(
+        (
+            status = 200,
+            description = "Frames, for ever; where it is refused for a time, one `disconnect`.",
+            body = String,
+            content_type = "text/event-stream",
+        ),
+    ),
+)]
 pub(crate) async fn channels(
     State(app): State<Roomcast>,
     version: Version,

@@ -11,12 +11,24 @@ use hyper::ext::Protocol;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connect::{Ask, connect};
+use super::shapes::{Listening, Streaming};
 use super::ws;
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
 
-/// Upgrades a request to a WebSocket.
+/// Opens a WebSocket.
+///
+/// What goes over it is described with AsyncAPI: /asyncapi.json.
+#[utoipa::path(
+    get, path = "/ws", operation_id = "openWebSocket", tag = "Listening",
+    params(Listening, Streaming),
+    security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
+    responses(
+        (status = 101, description = "Frames go both ways."),
+        (status = 426, description = "Not a WebSocket handshake of version 13."),
+    ),
+)]
 pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -> Response {
     let handshake = if request.version() == Version::HTTP_2 {
         handshake_http2(&request)

@@ -6,6 +6,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::app::PASSWORD;
+use super::described::is_described;
 use super::{SseClient, Way, WsClient};
 
 /// Somebody, logged in or not.
@@ -223,16 +224,21 @@ impl Person {
 
     /// The same, of a server that may be gone before it has answered.
     pub(crate) async fn try_send(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
-        let response = request.send().await?;
+        let (client, request) = request.build_split();
+        let request = request?;
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let response = client.execute(request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await?;
         let json =
             serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
-        Ok(Answer {
+        let answer = Answer {
             status,
             headers,
             json,
-        })
+        };
+        is_described(&method, url.path(), &answer);
+        Ok(answer)
     }
 
     /// Opens a WebSocket; `query` is what comes after the question mark.

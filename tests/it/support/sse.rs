@@ -7,6 +7,7 @@ use serde_json::Value;
 use sse_stream::{Sse, SseStream};
 
 use super::PATIENCE;
+use super::described::is_a_frame;
 
 /// An open event stream, past its `welcome`.
 pub(crate) struct SseClient {
@@ -73,11 +74,18 @@ impl SseClient {
             if event.id.is_some() {
                 self.last_id.clone_from(&event.id);
             }
-            return Some(SseEvent {
+            let event = SseEvent {
                 name,
                 data: event.data.unwrap_or_default(),
                 id: event.id,
-            });
+            };
+            // With `?format=data` it may be anything.
+            if let Ok(frame) = serde_json::from_str::<Value>(&event.data)
+                && (frame["type"] == "event" || frame["type"] == event.name)
+            {
+                is_a_frame(&frame);
+            }
+            return Some(event);
         }
     }
 

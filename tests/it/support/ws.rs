@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::PATIENCE;
+use super::described::is_a_frame;
 
 /// An open WebSocket, past its `welcome`.
 pub(crate) struct WsClient {
@@ -139,6 +140,7 @@ impl WsClient {
             match message {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
+                    is_a_frame(&frame);
                     if frame["event"] == "connected-clients" && !self.hears_counts {
                         continue;
                     }

@@ -42,7 +42,7 @@ pub mod remote;
 
 mod http;
 pub mod notify;
-mod transport;
+pub mod transport;
 
 mod address;
 mod ask;

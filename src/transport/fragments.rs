@@ -9,14 +9,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The most fragments of one message.
-const MAX_FRAGMENTS: u32 = 1_024;
-
 /// A stream of frames from a client, whose fragments are counted.
 #[derive(Debug)]
 pub(super) struct Fragments<S> {
     stream: S,
     heads: Heads,
+    /// The most fragments of one message.
+    limit: u32,
 }
 
 /// Where in the stream of frames we are.
@@ -31,10 +30,14 @@ struct Heads {
 
 impl<S> Fragments<S> {
     /// `read` is what came before the stream was ours.
-    pub(super) fn new(stream: S, read: &[u8]) -> Self {
+    pub(super) fn new(stream: S, read: &[u8], limit: u32) -> Self {
         let mut heads = Heads::default();
         heads.pass(read);
-        Self { stream, heads }
+        Self {
+            stream,
+            heads,
+            limit,
+        }
     }
 
     /// The stream itself, for what is thrown away at the end.
@@ -44,7 +47,12 @@ impl<S> Fragments<S> {
 
     /// Whether a message has had more fragments than it may.
     pub(super) fn too_many(&self) -> bool {
-        self.heads.fragments > MAX_FRAGMENTS
+        self.heads.fragments > self.limit
+    }
+
+    /// Whether a message has begun and not ended, as far as it has been read.
+    pub(super) fn amid_message(&self) -> bool {
+        self.heads.have > 0 || self.heads.payload > 0 || self.heads.fragments > 0
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`admit`] says whether somebody may join a channel; [`connect`] lets a client in, whichever transport it uses;
 //! [`feed`] is what it is to be sent, in order; [`ws`], [`sse`] and [`poll`] send it. [`upgrade`] turns a request into a
-//! WebSocket, [`command`] carries out what comes over it, [`join`] lets it into one more channel, [`renew`] takes a new
+//! WebSocket, [`socket`] is its frames, [`command`] carries out what comes over it, [`join`] lets it into one more channel, [`renew`] takes a new
 //! token, and [`rate`] and [`fragments`] bound how much that is. [`term`] is how long who came with a token may stay.
 
 mod admit;
@@ -14,7 +14,10 @@ mod join;
 pub(crate) mod poll;
 mod rate;
 mod renew;
+pub mod socket;
 pub(crate) mod sse;
 mod term;
 pub(crate) mod upgrade;
 mod ws;
+
+pub use upgrade::handshake;

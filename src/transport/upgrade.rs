@@ -24,8 +24,8 @@ pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -
             "GET",
         );
     }
-    let accept = match handshake(&request) {
-        Ok(accept) => accept,
+    let switching = match handshake(&request) {
+        Ok(switching) => switching,
         Err(response) => return *response,
     };
     let upgrading = hyper::upgrade::on(&mut request);
@@ -51,17 +51,14 @@ pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -
             }
         }
     });
-    let response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let response = with_header(response, header::CONNECTION, "upgrade");
-    let mut response = with_header(response, header::UPGRADE, "websocket");
-    response
-        .headers_mut()
-        .insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    response
+    switching
 }
 
-/// The answer to the client's key, or the refusal of a request that is no handshake.
-fn handshake(request: &Request) -> Result<HeaderValue, Box<Response>> {
+/// The answer to a request that is a handshake; what comes after it is for a [`Socket`](super::socket::Socket).
+///
+/// # Errors
+/// The refusal of a request that is none.
+pub fn handshake(request: &Request) -> Result<Response, Box<Response>> {
     let headers = request.headers();
     let wrong =
         |detail: &'static str| Box::new(Error::invalid("invalid-upgrade", detail).into_response());
@@ -86,8 +83,15 @@ fn handshake(request: &Request) -> Result<HeaderValue, Box<Response>> {
     }
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
     let key = key.ok_or_else(|| wrong("Expected one Sec-WebSocket-Key of 16 bytes in base64."))?;
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
-        .map_err(|_| wrong("That key cannot be answered."))
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .map_err(|_| wrong("That key cannot be answered."))?;
+    let response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let response = with_header(response, header::CONNECTION, "upgrade");
+    let mut response = with_header(response, header::UPGRADE, "websocket");
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(response)
 }
 
 fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a HeaderValue> {

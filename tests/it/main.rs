@@ -47,6 +47,7 @@ mod rules;
 mod schedule;
 mod slow;
 mod sse;
+mod storm;
 mod tidy;
 mod tokens;
 mod walk;

@@ -29,6 +29,7 @@ mod matrix;
 mod mistakes;
 mod notifications;
 mod poll;
+mod power;
 mod presence;
 mod program;
 mod protocol;

@@ -14,6 +14,7 @@ mod program;
 mod raw;
 mod shape;
 mod sse;
+mod trace;
 mod ws;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(crate) use program::{Program, roomcast, run};
 pub(crate) use raw::{CLOSE, PING, Raw, TEXT, frame};
 pub(crate) use shape::Shape;
 pub(crate) use sse::SseClient;
+pub(crate) use trace::{Act, Disk, Unsynced, read as read_trace};
 pub(crate) use ws::{Ended, WsClient};
 
 /// How long a test waits for what must come. Long, because machines are shared; nothing waits this long when it works.

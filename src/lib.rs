@@ -63,4 +63,8 @@ pub mod store;
 
 pub mod error;
 
+// Not in any build but the tests' own and `fuzz/`'s.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use app::Roomcast;

@@ -26,6 +26,8 @@ struct Heads {
     /// Bytes of payload that are still to come before the next head.
     payload: u64,
     fragments: u32,
+    /// The most that a message has had: its end may have come together with all of them.
+    most: u32,
 }
 
 impl<S> Fragments<S> {
@@ -47,7 +49,7 @@ impl<S> Fragments<S> {
 
     /// Whether a message has had more fragments than it may.
     pub(super) fn too_many(&self) -> bool {
-        self.heads.fragments > self.limit
+        self.heads.most > self.limit
     }
 
     /// Whether a message has begun and not ended, as far as it has been read.
@@ -103,6 +105,7 @@ impl Heads {
         let (last, control) = (head[0] & 0x80 != 0, head[0] & 0x08 != 0);
         if !control {
             self.fragments = if last { 0 } else { self.fragments + 1 };
+            self.most = self.most.max(self.fragments);
         }
     }
 }

@@ -116,11 +116,10 @@ fn broken() -> Vec<Broken> {
     );
     for part in [&b""[..], b"x"] {
         let bytes = [frame(0x01, part), frame(0x00, part).repeat(1_100)].concat();
-        add(
-            format!("fragments of {} bytes without end", part.len()),
-            bytes,
-            large,
-        );
+        let ended = [&*bytes, &frame(0x80, part)].concat();
+        let what = format!("fragments of {} bytes", part.len());
+        add(format!("{what} without end"), bytes, large);
+        add(format!("too many {what}, and the end"), ended, large);
     }
     all
 }

@@ -18,6 +18,7 @@ mod churn;
 mod conformance;
 mod cors;
 mod crash;
+mod crowd;
 mod documents;
 mod doors;
 mod durability;

@@ -22,8 +22,8 @@ const FRAMES_EACH: u64 = 300;
 const REQUESTS_EACH: u64 = 20;
 /// Descriptors and threads of connections to the database that a storm may open, and that stay for the next.
 const POOL: usize = 24;
-/// What the server may hold more afterwards, in kibibytes: caches, and the allocator's own.
-const GROWTH: u64 = 4 * 1024;
+/// What the server may hold more afterwards, in kibibytes: 8 bytes for a frame, and the allocator varies by as much.
+const GROWTH: u64 = 8 * 1024;
 
 /// Lets clients do something again and again until it has been done often enough, each with dice of its own.
 async fn storm<F: Future<Output = u64> + Send>(
@@ -68,7 +68,7 @@ impl Calm {
         F: Future<Output = ()>,
         Storm: Fn(Person, u64) -> F,
     {
-        storm(self.ada.clone(), total / 10).await;
+        storm(self.ada.clone(), total / 4).await;
         self.is_empty().await;
         let (before, began) = (self.server.holds(), Instant::now());
         storm(self.ada.clone(), total).await;

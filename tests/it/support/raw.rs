@@ -46,8 +46,13 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Over a line that is there already.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         Self {
-            stream: TcpStream::connect(address).await.unwrap(),
+            stream,
             read: Vec::new(),
         }
     }

@@ -20,8 +20,11 @@ use crate::rules::Rules;
 use crate::transport::socket::{Limits, Message, Socket};
 use crate::{address, token};
 
+/// What is done with some bytes.
+pub type Target = fn(&[u8]);
+
 /// The parsers by name: `fuzz/corpus` has a folder for each.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("channel", channel),
     ("cursor", cursor),
     ("command", command),

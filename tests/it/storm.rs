@@ -62,8 +62,8 @@ impl Calm {
         Self { server, ada }
     }
 
-    /// Once what is kept for good has been made, the storm may make the server hold nothing more.
-    async fn stands<F, Storm>(self, what: &str, total: u64, storm: Storm)
+    /// Once what is kept for good has been made, the storm may make the server hold nothing more. Gives the figures.
+    async fn stands<F, Storm>(self, what: &str, total: u64, storm: Storm) -> String
     where
         F: Future<Output = ()>,
         Storm: Fn(Person, u64) -> F,
@@ -74,7 +74,7 @@ impl Calm {
         storm(self.ada.clone(), total).await;
         let took = began.elapsed();
         self.is_empty().await;
-        println!(
+        let figures = format!(
             "{total} {what} in {took:?}: {before:?}, then {:?}",
             self.server.holds()
         );
@@ -91,6 +91,7 @@ impl Calm {
         assert!(!log.contains("ERROR"), "{log}");
         let mut ws = self.ada.ws("").await;
         assert!(ws.so_far().await.is_empty());
+        figures
     }
 
     /// Nobody is left in any room.
@@ -106,7 +107,8 @@ impl Calm {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_make_no_sense_leave_nothing_behind() {
     let frames = |ada: Person, total| storm(total, move |dice| says_nonsense(ada.clone(), dice));
-    Calm::begins().await.stands("frames", FRAMES, frames).await;
+    let figures = Calm::begins().await.stands("frames", FRAMES, frames).await;
+    println!("{figures}");
 }
 
 /// Opens a WebSocket, sends frames that make no sense, ends somehow, and says how many they were.
@@ -213,10 +215,9 @@ fn random(dice: &mut Dice, below: u64) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_make_no_sense_are_refused_and_leave_nothing_behind() {
     let requests = |ada: Person, total| storm(total, move |dice| asks_nonsense(ada.clone(), dice));
-    Calm::begins()
-        .await
-        .stands("requests", REQUESTS, requests)
-        .await;
+    let calm = Calm::begins().await;
+    let figures = calm.stands("requests", REQUESTS, requests).await;
+    println!("{figures}");
 }
 
 /// Sends requests on one connection, the last of which is none, and says how many were answered.

@@ -29,6 +29,8 @@ struct Recording {
     folder: TempDir,
     ada: Person,
     channel: String,
+    /// One of the documents that are changed.
+    document: String,
     acts: Vec<Act>,
     /// Where in it the changes begin.
     begin: usize,
@@ -59,6 +61,7 @@ impl Recording {
         for _ in 0..WRITERS {
             writers.push(ada.makes_document(&root, json!(0)).await);
         }
+        let document = writers[0].clone();
         let mut follower = ada.ws(&format!("channel={channel}")).await;
         let writing = writers.into_iter().map(async |document| {
             for n in 0..CHANGES / WRITERS {
@@ -98,6 +101,7 @@ impl Recording {
             folder,
             ada,
             channel,
+            document,
             acts,
             begin,
         }
@@ -254,8 +258,7 @@ async fn resumes(recording: &Recording, at: usize, kept: &Kept) {
         .ws(&format!("channel={}&cursor={cursor}", recording.channel))
         .await;
     assert_eq!(ws.welcome["recovered"], true, "{cursor}: {}", ws.welcome);
-    let document = kept.events.values().next().unwrap()["id"].as_str().unwrap();
-    let end = ada.changes(document, json!("end")).await;
+    let end = ada.changes(&recording.document, json!("end")).await;
     let mut expected = kept.events.range(last + 1..);
     loop {
         let event = ws.next_event().await;

@@ -1,5 +1,8 @@
-# The four commands. They are plain cargo; nothing else needs to be installed than README.md says.
-.PHONY: run web test lint bench
+# The commands. They are plain cargo; nothing else needs to be installed than README.md says, except for `fuzz`.
+.PHONY: run web test lint bench fuzz
+
+# How long each parser is tried by `make fuzz`.
+FUZZ_SECONDS ?= 30
 
 # A server with demo people and data, on http://127.0.0.1:3000. The web applications are built first where there are any.
 run: web
@@ -28,3 +31,12 @@ lint:
 # The fan-out: one event to many connections.
 bench:
 	cargo bench
+
+# Bytes that look for a fault in what parses them, with libFuzzer (`cargo install cargo-fuzz`). What is found for the
+# corpus stays out of the repository; what breaks something is shown, and kept in fuzz/artifacts.
+fuzz:
+	@for target in fuzz/fuzz_targets/*.rs; do \
+		name=$$(basename $$target .rs); mkdir -p fuzz/found/$$name; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run -s none $$name fuzz/found/$$name fuzz/corpus/$$name -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done

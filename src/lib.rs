@@ -42,7 +42,7 @@ pub mod remote;
 
 mod http;
 pub mod notify;
-mod transport;
+pub mod transport;
 
 mod address;
 mod ask;
@@ -63,5 +63,9 @@ pub mod log;
 pub mod store;
 
 pub mod error;
+
+// Not in any build but the tests' own and `fuzz/`'s.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 pub use app::Roomcast;

@@ -129,7 +129,7 @@ pub struct Config {
     #[arg(long, global = true, default_value = "1000", value_parser = value::positive, value_name = "NUMBER")]
     pub changes_per_second: usize,
     /// The largest body of a request, in bytes.
-    #[arg(long, global = true, default_value = "2097152", value_parser = value::at_least_1k, value_name = "BYTES")]
+    #[arg(long, global = true, default_value = "2097152", value_parser = value::body, value_name = "BYTES")]
     pub max_body_bytes: usize,
     /// How long a client may take for the head of a request, the first byte included.
     #[arg(long, global = true, default_value = "10s", value_parser = value::duration, value_name = "DURATION")]

@@ -146,3 +146,12 @@ pub(super) fn at_least_1k(text: &str) -> Result<usize, String> {
         .filter(|number| (1_024..=1_073_741_824).contains(number));
     number.ok_or_else(|| "is not a whole number of bytes from 1024 to 1073741824".into())
 }
+
+/// More than a body of 64 MiB is no message any more, and a slow reader would hold several of them.
+pub(super) fn body(text: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1_024..=67_108_864).contains(number));
+    number.ok_or_else(|| "is not a whole number of bytes from 1024 to 67108864".into())
+}

@@ -58,7 +58,7 @@ impl Rules {
         Self::parse(&file, &text, environment, limit)
     }
 
-    pub(super) fn parse(
+    pub(crate) fn parse(
         file: &str,
         text: &str,
         environment: &BTreeMap<String, String>,

@@ -9,14 +9,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The most fragments of one message.
-const MAX_FRAGMENTS: u32 = 1_024;
-
 /// A stream of frames from a client, whose fragments are counted.
 #[derive(Debug)]
 pub(super) struct Fragments<S> {
     stream: S,
     heads: Heads,
+    /// The most fragments of one message.
+    limit: u32,
 }
 
 /// Where in the stream of frames we are.
@@ -27,14 +26,20 @@ struct Heads {
     /// Bytes of payload that are still to come before the next head.
     payload: u64,
     fragments: u32,
+    /// The most that a message has had: its end may have come together with all of them.
+    most: u32,
 }
 
 impl<S> Fragments<S> {
     /// `read` is what came before the stream was ours.
-    pub(super) fn new(stream: S, read: &[u8]) -> Self {
+    pub(super) fn new(stream: S, read: &[u8], limit: u32) -> Self {
         let mut heads = Heads::default();
         heads.pass(read);
-        Self { stream, heads }
+        Self {
+            stream,
+            heads,
+            limit,
+        }
     }
 
     /// The stream itself, for what is thrown away at the end.
@@ -44,7 +49,12 @@ impl<S> Fragments<S> {
 
     /// Whether a message has had more fragments than it may.
     pub(super) fn too_many(&self) -> bool {
-        self.heads.fragments > MAX_FRAGMENTS
+        self.heads.most > self.limit
+    }
+
+    /// Whether a message has begun and not ended, as far as it has been read.
+    pub(super) fn amid_message(&self) -> bool {
+        self.heads.have > 0 || self.heads.payload > 0 || self.heads.fragments > 0
     }
 }
 
@@ -95,6 +105,7 @@ impl Heads {
         let (last, control) = (head[0] & 0x80 != 0, head[0] & 0x08 != 0);
         if !control {
             self.fragments = if last { 0 } else { self.fragments + 1 };
+            self.most = self.most.max(self.fragments);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`admit`] says whether somebody may join a channel; [`connect`] lets a client in, whichever transport it uses;
 //! [`feed`] is what it is to be sent, in order; [`ws`], [`sse`] and [`poll`] send it. [`upgrade`] turns a request into a
-//! WebSocket, [`command`] carries out what comes over it, [`join`] lets it into one more channel, [`renew`] takes a new
-//! token, and [`rate`] and [`fragments`] bound how much that is. [`term`] is how long who came with a token may stay.
+//! WebSocket, [`socket`] is its frames, [`command`] carries out what comes over it, [`join`] lets it into one more
+//! channel, [`renew`] takes a new token, and [`rate`] and [`fragments`] bound how much that is. [`term`] is how long who came with a token may stay.
 //! [`shapes`] tells the description what all that looks like.
 
 mod admit;
@@ -16,7 +16,10 @@ pub(crate) mod poll;
 mod rate;
 mod renew;
 pub(crate) mod shapes;
+pub mod socket;
 pub(crate) mod sse;
 mod term;
 pub(crate) mod upgrade;
 mod ws;
+
+pub use upgrade::handshake;

@@ -82,8 +82,12 @@ fn handshake_http2(request: &Request) -> Result<Response, Box<Response>> {
     Ok(StatusCode::OK.into_response())
 }
 
-/// The answer with that to the client's key, or the refusal of a request that is no handshake.
-fn handshake(request: &Request) -> Result<Response, Box<Response>> {
+/// The answer to a request of HTTP/1.1 that is a handshake; what comes after it is for a
+/// [`Socket`](super::socket::Socket).
+///
+/// # Errors
+/// The refusal of a request that is none.
+pub fn handshake(request: &Request) -> Result<Response, Box<Response>> {
     if request.method() != Method::GET {
         let response = Error::MethodNotAllowed.into_response();
         return Err(Box::new(with_header(response, header::ALLOW, "GET")));

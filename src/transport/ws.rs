@@ -5,22 +5,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WsFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::command::{self, Pending};
 use super::feed::{self, Feed};
-use super::fragments::Fragments;
 use super::rate::{Rate, Verdict};
+use super::socket::{End, Limits, Message, Socket};
 use crate::app::Roomcast;
 use crate::metrics::Refusal;
 use crate::realtime::Close;
@@ -28,18 +25,13 @@ use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::{ClientFrame, Command, ErrorCode, Frame, Rejection};
 use crate::server::Deadline;
 
-/// tungstenite's own default is 128 KiB, for each connection, from the start.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// What waits together is written together, up to this much at once.
-const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// The largest frame of ours is an event with a body of 2 MiB; without a bound one client's pings take all memory.
-const MAX_WRITE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// The largest frame of ours is an event with a body of 2 MiB, or what the settings allow; without a bound one client's
+/// pings take all memory.
+const WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// Nobody needs as many: tungstenite bounds the bytes of a message, but empty fragments have none.
+const MAX_FRAGMENTS: u32 = 1_024;
 /// As many messages as a new token counts for: the right to every channel is looked up again.
 const TOKEN_MESSAGES: f64 = 10.0;
-/// How long a client may take to answer our close.
-const CLOSE_TIME: Duration = Duration::from_secs(2);
-/// What is read and thrown away after the end, so that the client reads our close before it hears of a reset.
-const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// Serves an upgraded connection to its end.
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
@@ -63,15 +55,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     app: Roomcast,
 ) {
     let config = app.config();
-    let limits = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-        .max_message_size(Some(config.max_message_bytes))
-        .max_frame_size(Some(config.max_message_bytes));
-    let stream = Fragments::new(stream, &read);
-    let socket =
-        WebSocketStream::from_partially_read(stream, read, Role::Server, Some(limits)).await;
+    let limits = Limits {
+        message_bytes: config.max_message_bytes,
+        fragments: MAX_FRAGMENTS,
+        waiting_bytes: WAITING_BYTES.max(config.max_body_bytes * 2),
+    };
+    let socket = Socket::new(stream, read, &limits).await;
     let conversation = Conversation {
         socket,
         feed,
@@ -87,7 +76,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 struct Conversation<S> {
-    socket: WebSocketStream<Fragments<S>>,
+    socket: Socket<S>,
     feed: Feed,
     app: Roomcast,
     rate: Rate,
@@ -98,16 +87,6 @@ struct Conversation<S> {
     pinged: bool,
     heartbeat: Duration,
     ping_timeout: Duration,
-}
-
-/// How a conversation ends.
-enum End {
-    /// We end it, and say why.
-    Close(Close),
-    /// The client closed it; the answer still has to go out.
-    Closed,
-    /// There is nobody to say anything to.
-    Gone,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
@@ -139,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
         tokio::select! {
             waiting = self.feed.next() => self.take(waiting).await,
-            message = self.socket.next(), if listening => self.receive(message).await,
+            message = self.socket.read(), if listening => self.receive(message),
             () = done(&mut self.pending), if self.pending.is_some() => {
                 self.pending = None;
                 Ok(())
@@ -157,38 +136,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     async fn send(&mut self, frames: VecDeque<Frame>) -> Result<(), End> {
         let told = feed::told(&frames);
-        let sending = async {
-            for frame in frames {
-                self.socket.feed(text(&frame)).await?;
-            }
-            self.socket.flush().await
-        };
-        // Fails when the client has taken nothing for too long: what we had to say is not read either.
-        sending.await.map_err(|error: Error| match error {
-            Error::WriteBufferFull(_) => {
-                tracing::error!("a frame is larger than any client could be sent");
-                End::Close(Close::Internal)
-            }
-            _ => End::Gone,
-        })?;
+        self.socket.send(frames.iter().map(text)).await?;
         self.feed.wrote(told);
         Ok(())
     }
 
-    async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
-        let message = match message {
-            Some(Ok(message)) => message,
-            Some(Err(_)) if self.socket.get_ref().too_many() => {
-                return Err(End::Close(Close::TooLarge));
-            }
-            Some(Err(error)) => return Err(end_of(&error)),
-            None => return Err(End::Gone),
-        };
-        // Whatever comes shows that somebody is there.
-        self.pinged = false;
-        self.patience
-            .as_mut()
-            .reset(Instant::now() + self.heartbeat);
+    fn receive(&mut self, message: Result<Message, End>) -> Result<(), End> {
+        let message = message?;
+        let control = matches!(message, Message::Ping(_) | Message::Pong(_));
+        // Whatever comes shows that somebody is there, but not, amid a message, that it will ever end.
+        if !(control && self.socket.amid_message()) {
+            self.pinged = false;
+            self.patience
+                .as_mut()
+                .reset(Instant::now() + self.heartbeat);
+        }
         let verdict = self.rate.take(Instant::now());
         if verdict == Verdict::OverForLong {
             return Err(End::Close(Close::RateLimited));
@@ -196,9 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         match message {
             Message::Text(text) => self.obey(&text, verdict),
             Message::Binary(_) => return Err(End::Close(Close::Unsupported)),
-            Message::Close(_) => return Err(End::Closed),
-            // tungstenite answers pings by itself.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            // The socket answers both pings and closes.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
         }
         Ok(())
     }
@@ -232,8 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn ping(&mut self) -> Result<(), End> {
         if self.pinged {
             // Where the whole process stood still the answer is there, and was only not looked at.
-            return match self.socket.next().now_or_never() {
-                Some(message) => self.receive(message).await,
+            return match self.socket.read().now_or_never() {
+                Some(message) => self.receive(message),
                 None => Err(End::Close(Close::PingTimeout)),
             };
         }
@@ -241,11 +202,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.patience
             .as_mut()
             .reset(Instant::now() + self.ping_timeout);
-        let ping = Message::Ping(bytes::Bytes::new());
-        self.socket.send(ping).await.map_err(|_| End::Gone)
+        self.socket
+            .send([Message::Ping(bytes::Bytes::new())])
+            .await
+            .map_err(|_| End::Gone)
     }
 
-    /// Answers what was asked before, says why it ends, closes, and leaves the client time to read that.
+    /// Answers what was asked before, says why it ends, and closes.
     async fn close(mut self, close: Close) {
         let connection = Arc::clone(self.feed.connection());
         let disconnect = Frame::disconnect(close, self.feed.retry());
@@ -260,29 +223,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Some(Waiting::Closed(_)) | None => VecDeque::new(),
         };
         last.push_back(disconnect);
-        let reason = CloseFrame {
-            code: CloseCode::from(close.code()),
-            reason: close.word().into(),
-        };
-        let closing = async {
-            for frame in &last {
-                self.socket.feed(text(frame)).await?;
-            }
-            self.socket.send(Message::Close(Some(reason))).await?;
-            let stream = self.socket.get_mut().stream_mut();
-            stream.shutdown().await?;
-            discard(stream).await
-        };
-        // Whether the client heard of it is not ours to know.
-        let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
+        self.socket.close(close, last.iter().map(text)).await;
     }
 
-    /// Sends the answer to the client's close, which tungstenite has made ready.
+    /// Out of every room at once here too.
     async fn answer_close(mut self) {
         self.feed.ends("client");
         drop(self.feed);
-        let closing = async { while let Some(Ok(_)) = self.socket.next().await {} };
-        let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
+        self.socket.answer_close().await;
     }
 }
 
@@ -299,29 +247,4 @@ fn text(frame: &Frame) -> Message {
         OpCode::Data(Data::Text),
         true,
     ))
-}
-
-/// What a broken message means (RFC 6455 section 7.4.1).
-fn end_of(error: &Error) -> End {
-    match error {
-        Error::Capacity(_) => End::Close(Close::TooLarge),
-        Error::Utf8(_) => End::Close(Close::InvalidText),
-        Error::Protocol(
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        ) => End::Gone,
-        Error::Protocol(_) => End::Close(Close::Protocol),
-        _ => End::Gone,
-    }
-}
-
-async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(), Error> {
-    let mut buffer = [0; 4096];
-    let mut discarded = 0;
-    while discarded < MAX_DISCARDED_BYTES {
-        match stream.read(&mut buffer).await? {
-            0 => break,
-            count => discarded += count,
-        }
-    }
-    Ok(())
 }

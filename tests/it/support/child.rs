@@ -1,8 +1,9 @@
 //! The program itself, as a process that can be killed at any instant and started again on the same database.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -12,6 +13,7 @@ use super::{PATIENCE, Person};
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     process: Child,
+    log: Arc<Mutex<String>>,
     /// Nothing only once it has been given back.
     folder: Option<TempDir>,
 }
@@ -39,7 +41,11 @@ impl Server {
             process.stdout.take().unwrap(),
             process.stderr.take().unwrap(),
         );
-        let log = std::thread::spawn(move || read_all(stderr));
+        let log = Arc::new(Mutex::new(String::new()));
+        let reading = std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || read_all(stderr, &log)
+        });
         let listening = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line)
@@ -54,12 +60,14 @@ impl Server {
             .and_then(|address| address.parse().ok());
         let Some(address) = address else {
             let _ = process.kill();
-            panic!("it said {line:?}, and {:?}", log.join());
+            let _ = reading.join();
+            panic!("it said {line:?}, and {:?}", log.lock().unwrap());
         };
         let folder = Some(folder);
         Self {
             address,
             process,
+            log,
             folder,
         }
     }
@@ -86,6 +94,16 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// What the operating system says that it holds.
+    pub(crate) fn holds(&self) -> Holding {
+        Holding::of(self.pid())
     }
 
     /// SIGKILL: no instruction more.
@@ -145,8 +163,37 @@ pub(crate) fn command(folder: &TempDir, settings: &[(&str, &str)]) -> Command {
 }
 
 /// Read to the end all the time, so that the server never waits for a full pipe.
-fn read_all(mut stderr: ChildStderr) -> String {
-    let mut text = String::new();
-    let _ = stderr.read_to_string(&mut text);
-    text
+fn read_all(stderr: ChildStderr, log: &Mutex<String>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let mut log = log.lock().unwrap();
+        log.push_str(&line);
+        log.push('\n');
+    }
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holding {
+    /// Kibibytes of memory (`VmRSS`).
+    pub(crate) memory: u64,
+    pub(crate) threads: u64,
+    pub(crate) descriptors: usize,
+}
+
+impl Holding {
+    fn of(pid: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            number.and_then(|number| number.parse().ok()).unwrap()
+        };
+        Self {
+            memory: number("VmRSS:"),
+            threads: number("Threads:"),
+            descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))
+                .unwrap()
+                .count(),
+        }
+    }
 }

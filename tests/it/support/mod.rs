@@ -8,6 +8,7 @@ pub(crate) mod described;
 mod dice;
 mod follower;
 pub(crate) mod jwt;
+mod needs;
 mod person;
 mod poll;
 mod program;
@@ -15,6 +16,7 @@ mod raw;
 pub(crate) mod schema;
 mod shape;
 mod sse;
+mod trace;
 mod ws;
 
 use std::time::Duration;
@@ -25,12 +27,14 @@ pub(crate) use child::{Server, command};
 pub(crate) use client::{Client, Way};
 pub(crate) use dice::Dice;
 pub(crate) use follower::Follower;
+pub(crate) use needs::needs;
 pub(crate) use person::{Answer, Person, Shown};
 pub(crate) use poll::Poller;
 pub(crate) use program::{Program, roomcast, run};
 pub(crate) use raw::{CLOSE, PING, Raw, TEXT, frame};
 pub(crate) use shape::Shape;
 pub(crate) use sse::SseClient;
+pub(crate) use trace::{Act, Disk, Unsynced, read as read_trace};
 pub(crate) use ws::{Ended, WsClient};
 
 /// How long a test waits for what must come. Long, because machines are shared; nothing waits this long when it works.

@@ -46,8 +46,13 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Over a line that is there already.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         Self {
-            stream: TcpStream::connect(address).await.unwrap(),
+            stream,
             read: Vec::new(),
         }
     }
@@ -55,13 +60,7 @@ impl Raw {
     /// A WebSocket of somebody's, past its welcome.
     pub(crate) async fn websocket(person: &Person) -> Self {
         let mut raw = Self::connect(person.address).await;
-        let cookie = person.cookie.as_deref().unwrap_or_default();
-        raw.sends(format!(
-            "GET /ws HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            person.address
-        ))
-        .await;
+        raw.sends(Self::handshake(person)).await;
         let head = raw.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         assert!(
@@ -74,6 +73,16 @@ impl Raw {
             "{kind}"
         );
         raw
+    }
+
+    /// The request for a WebSocket.
+    pub(crate) fn handshake(person: &Person) -> String {
+        let cookie = person.cookie.as_deref().unwrap_or_default();
+        format!(
+            "GET /ws HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            person.address
+        )
     }
 
     /// Sends bytes. That nobody takes them any more is no failure: the answer says more.

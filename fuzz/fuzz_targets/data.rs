@@ -1,0 +1,4 @@
+//! `data` of `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| roomcast::fuzzing::data(bytes));

@@ -16,16 +16,19 @@ test: lint
 	@echo "=================================================================="
 	@echo "LEFT OUT: PostgreSQL, because this version has SQLite only."
 	@echo "LEFT OUT: Redis, because this version is one process."
-	@command -v promtool >/dev/null || echo "LEFT OUT: promtool (Debian: prometheus) is not there; metrics and alerts are not checked with it."
+	@for program in strace kosoku nginx haproxy caddy promtool; do \
+		command -v $$program >/dev/null || echo "LEFT OUT: $$program is not there, and what is tried with it; .ci/run installs it."; \
+	done
 	@echo "LEFT OUT: browsers, because this version has no web pages."
 	@echo "=================================================================="
 	cargo test --doc
+	cargo test --features otel --test it traces::
 	cargo test --lib --bins --tests --no-fail-fast
 
 # Form, warnings of the compiler and of clippy, and the links in the documentation.
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 # The fan-out: one event to many connections.

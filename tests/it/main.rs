@@ -43,6 +43,7 @@ mod power;
 mod presence;
 mod program;
 mod protocol;
+mod proxies;
 mod publish;
 mod races;
 mod readme;

@@ -8,7 +8,9 @@ use reqwest::Method;
 use roomcast::server;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Person, Program, Raw, TestApp, Way, eventually, roomcast, run};
+use crate::support::{
+    Answer, Person, Program, Raw, TestApp, Way, eventually, needs, roomcast, run,
+};
 
 /// What `/metrics` said.
 struct Samples {
@@ -379,10 +381,7 @@ async fn an_outbox_that_overflows_is_counted() {
 /// Prometheus' own check of names, help and types. Not everybody has it, so it says when it is left out.
 #[tokio::test]
 async fn prometheus_finds_nothing_wrong_with_metrics_and_alerts() {
-    if Command::new("promtool").arg("--version").output().is_err() {
-        eprintln!(
-            "LEFT OUT: promtool is not there (Debian: prometheus); metrics and alerts are not checked with it"
-        );
+    if !needs("promtool") {
         return;
     }
     let app = TestApp::start().await;

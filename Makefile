@@ -9,10 +9,10 @@ run: web
 	cargo run -- dev
 
 web:
-	@if [ -f web/package.json ]; then cd web && npm ci --no-audit --no-fund && npm run build; fi
+	cd web && npm ci --no-audit --no-fund && npm run build
 
 # Everything that is checked. What is left out is said before the tests, so that the last lines are the tests' own.
-test: lint
+test: web lint
 	@echo "=================================================================="
 	@echo "LEFT OUT: PostgreSQL, because this version has SQLite only."
 	@echo "LEFT OUT: Redis, because this version is one process."
@@ -21,6 +21,8 @@ test: lint
 	done
 	@echo "LEFT OUT: browsers, because this version has no web pages."
 	@echo "=================================================================="
+	cargo build --bin roomcast
+	cd web && npm test
 	cargo test --doc
 	cargo test --features otel --test it traces::
 	cargo test --lib --bins --tests --no-fail-fast

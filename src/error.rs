@@ -40,6 +40,8 @@ pub enum Error {
     ForeignOrigin,
     /// There is no such thing, or the caller may not know of it: 404.
     NotFound,
+    /// The program was built without the client for browsers: 404.
+    ClientNotBuilt,
     /// Not with this method: 405.
     MethodNotAllowed,
     /// The body did not come in time: 408.
@@ -119,6 +121,12 @@ impl Error {
                 StatusCode::NOT_FOUND,
                 "not-found",
                 "There is nothing here, or nothing for you.".into(),
+            ),
+            Self::ClientNotBuilt => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "This program was built without the client: run npm ci and npm run build in web, and build it again."
+                    .into(),
             ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,

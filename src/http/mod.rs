@@ -7,6 +7,7 @@
 mod admin;
 mod auth;
 mod channels;
+mod client;
 mod description;
 mod documents;
 mod extract;
@@ -24,6 +25,7 @@ mod record;
 mod request_id;
 mod rooms;
 mod roots;
+mod text;
 mod throttle;
 mod token;
 mod users;
@@ -74,6 +76,7 @@ impl Roomcast {
             .merge(api)
             .merge(streams)
             .merge(description::routes())
+            .merge(client::routes())
             // A WebSocket needs none of it: its page reads what comes whatever its origin, so that is checked.
             .layer(origin::cors(self.shared_config()))
             .merge(Router::from(health()))

@@ -95,3 +95,32 @@ async fn who_has_the_description_is_not_sent_it_again() {
         assert_eq!(other.status(), 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_client_is_one_file_or_the_server_says_how_to_get_it() {
+    let app = TestApp::start().await;
+    let url = format!("http://{}/client.js", app.address);
+    let answer = reqwest::get(&url).await.unwrap();
+    if answer.status() == 404 {
+        let problem: Value = answer.json().await.unwrap();
+        assert!(
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains("npm run build"),
+            "{problem}"
+        );
+        return;
+    }
+    assert_eq!(
+        answer.headers()["content-type"],
+        "text/javascript; charset=utf-8"
+    );
+    let etag = answer.headers()["etag"].clone();
+    let script = answer.text().await.unwrap();
+    assert!(script.contains("as Roomcast"), "it exports no Roomcast");
+    let again = reqwest::Client::new()
+        .get(&url)
+        .header("if-none-match", etag);
+    assert_eq!(again.send().await.unwrap().status(), 304);
+}

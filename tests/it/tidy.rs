@@ -370,6 +370,7 @@ fn documents_point_at_files_that_exist() {
         "docs/http.md",
         "docs/durability.md",
         "docs/channels.md",
+        "docs/client.md",
         "docs/configuration.md",
         "docs/deployment.md",
         "docs/troubleshooting.md",

@@ -8,16 +8,12 @@ mod problem;
 pub(super) mod shapes;
 mod words;
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::Router;
-use axum::body::Bytes;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use sha2::{Digest, Sha256};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::problem::Problem;
+use super::text::Text;
 use crate::app::Roomcast;
 use crate::transport::shapes::EventFrame;
 use crate::transport::upgrade;
@@ -60,7 +56,7 @@ fn openapi() -> utoipa::openapi::OpenApi {
     openapi
 }
 
-/// Frames and channels, by hand: `tests/it/frames.rs` holds it to the code.
+/// Frames and channels, by hand: `tests/it/asyncapi.rs` holds it to the code.
 const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.json");
 
 /// The descriptions, and the page. They say the same to everybody, and nothing of this server's own.
@@ -85,57 +81,6 @@ pub(super) fn routes() -> Router<Roomcast> {
         ),
     ]
     .into_iter()
-    .fold(Router::new(), |router, (path, kind, text)| {
-        let document = Document::new(kind, text);
-        router.route(
-            path,
-            get(async move |headers: HeaderMap| document.answer(&headers)),
-        )
-    })
-}
-
-/// One text that is the same for as long as the server runs.
-#[derive(Clone)]
-struct Document {
-    kind: HeaderValue,
-    text: Bytes,
-    etag: HeaderValue,
-}
-
-impl Document {
-    fn new(kind: &'static str, text: String) -> Self {
-        let hash = Sha256::digest(&text);
-        let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        // Hex digits in quotes are a header.
-        let etag = HeaderValue::try_from(format!("\"{hash}\""));
-        Self {
-            kind: HeaderValue::from_static(kind),
-            text: text.into(),
-            etag: etag.unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
-        }
-    }
-
-    /// The text, unless the client has it.
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let about: [(HeaderName, HeaderValue); 4] = [
-            (header::CONTENT_TYPE, self.kind.clone()),
-            (header::ETAG, self.etag.clone()),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-            (
-                header::CONTENT_SECURITY_POLICY,
-                HeaderValue::from_static(page::POLICY),
-            ),
-        ];
-        // Tags are compared weakly here (RFC 9110, section 13.1.2); a proxy that compresses weakens ours.
-        let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|tags| {
-            let tags = tags.to_str().unwrap_or_default().split(',');
-            let mut tags = tags.map(|tag| tag.trim().trim_start_matches("W/"));
-            tags.any(|tag| tag == "*" || tag.as_bytes() == self.etag.as_bytes())
-        });
-        if known {
-            (StatusCode::NOT_MODIFIED, about).into_response()
-        } else {
-            (about, self.text.clone()).into_response()
-        }
-    }
+    .map(|(path, kind, text)| Text::new(kind, text).at(path))
+    .fold(Router::new(), Router::merge)
 }

@@ -8,9 +8,6 @@ use utoipa::openapi::OpenApi;
 
 use super::markup::{bounds, escaped, kind, line, name_of, prose};
 
-/// Nothing from elsewhere, nothing in between, and in nobody's frame.
-pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
 

@@ -1,8 +1,4 @@
 //! Takes the built client in, where there is one: a build without Node has a server that says how to get it.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "cargo tells a build script by the environment where to write"
-)]
 
 use std::path::Path;
 

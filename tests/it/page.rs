@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use reqwest::header::{ETAG, IF_NONE_MATCH};
+use serde_json::Value;
 
 use crate::description::{operations, text};
 use crate::support::TestApp;

@@ -14,13 +14,13 @@ mod transaction;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -45,6 +45,10 @@ const SOCKET_ID: [HeaderName; 2] = [
 
 /// The largest body of somebody who is not logged in, in bytes.
 const MAX_ANONYMOUS_BYTES: usize = 16 * 1024;
+/// What is read of a body that is too large, so that its sender gets to the answer, in bytes.
+const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
+/// How long its sender may pause before it is answered.
+const DISCARD_PAUSE: Duration = Duration::from_millis(500);
 /// How long a mutating handler may take once its body is there.
 const HANDLER_TIME: Duration = Duration::from_secs(10);
 
@@ -271,22 +275,37 @@ async fn read_body(
     max_bytes: usize,
     patience: Duration,
 ) -> Result<Request, Error> {
-    let (parts, body) = request.into_parts();
-    let too_large = || Error::TooLarge(format!("The body may have at most {max_bytes} bytes."));
-    if body.size_hint().lower() > max_bytes as u64 {
-        return Err(too_large());
+    let (parts, mut body) = request.into_parts();
+    if body.size_hint().lower() <= max_bytes as u64 {
+        let collecting = Limited::new(&mut body, max_bytes).collect();
+        let collected = tokio::time::timeout(patience, collecting).await;
+        match collected.map_err(|_| Error::Timeout)? {
+            Ok(bytes) => return Ok(Request::from_parts(parts, Body::from(bytes.to_bytes()))),
+            Err(error) if error.is::<LengthLimitError>() => {}
+            Err(_) => {
+                let detail = "The body did not arrive whole.";
+                return Err(Error::invalid("invalid-body", detail));
+            }
+        }
     }
-    let collecting = tokio::time::timeout(patience, Limited::new(body, max_bytes).collect());
-    match collecting.await {
-        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes.to_bytes()))),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(
-            format!("The body may have at most {max_bytes} bytes."),
-        )),
-        Ok(Err(_)) => Err(Error::invalid(
-            "invalid-body",
-            "The body did not arrive whole.",
-        )),
-        Err(_) => Err(Error::Timeout),
+    // Who asks before it sends is answered before it does.
+    if !parts.headers.contains_key(header::EXPECT) {
+        let _ = tokio::time::timeout(patience, discard(body)).await;
+    }
+    let detail = format!("The body may have at most {max_bytes} bytes.");
+    Err(Error::TooLarge(detail))
+}
+
+/// Throws away what is still coming, within a bound: who sends does not read, and an end in between is a reset in which
+/// the answer is lost.
+async fn discard(mut body: Body) {
+    let mut left = MAX_DISCARDED_BYTES;
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(DISCARD_PAUSE, body.frame()).await {
+        let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
+        match left.checked_sub(bytes) {
+            Some(less) => left = less,
+            None => return,
+        }
     }
 }
 

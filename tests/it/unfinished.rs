@@ -6,7 +6,7 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, Person, TestApp, eventually};
+use crate::support::{PATIENCE, Person, Raw, TestApp, eventually};
 
 /// How each of them behaves: what is sent, and what is dripped after it, a byte at a time.
 struct Kind {
@@ -145,4 +145,27 @@ async fn who_sends_no_more_and_goes_on_reading_is_out_of_its_rooms() {
     eventually("it is out", async || app.app.registry().counts().0 == 0).await;
     let answer = Person::send(ada.builder(Method::GET, "/api/v1/auth/me")).await;
     answer.is(200);
+}
+
+#[tokio::test]
+async fn who_sends_too_much_is_told_so_while_it_still_sends() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let (cookie, body) = (ada.cookie.clone().unwrap(), vec![b' '; 4 << 20]);
+    for length in ["Content-Length: 4194304", "Transfer-Encoding: chunked"] {
+        for _ in 0..3 {
+            let mut raw = Raw::connect(app.address).await;
+            raw.sends(format!(
+                "POST /api/v1/groups HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nContent-Type: application/json\r\n{length}\r\n\r\n",
+                app.address
+            ))
+            .await;
+            if length.ends_with("chunked") {
+                raw.sends("400000\r\n").await;
+            }
+            raw.sends(&body).await;
+            let head = raw.head().await;
+            assert!(head.starts_with("HTTP/1.1 413 "), "{length}: {head:?}");
+        }
+    }
 }

@@ -4,12 +4,15 @@
 # How long each parser is tried by `make fuzz`.
 FUZZ_SECONDS ?= 30
 
-# A server with demo people and data, on http://127.0.0.1:3000. The web applications are built first where there are any.
+# A server with demo people and data, on http://127.0.0.1:3000. The client is built first where it has changed.
 run: web
 	cargo run -- dev
 
-web:
+web: web/sdk/dist/client.js
+
+web/sdk/dist/client.js: web/package-lock.json $(wildcard web/sdk/*.* web/sdk/src/*.ts web/sdk/src/*/*.ts)
 	cd web && npm ci --no-audit --no-fund && npm run build
+	@touch $@
 
 # Everything that is checked. What is left out is said before the tests, so that the last lines are the tests' own.
 test: web lint

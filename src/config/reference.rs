@@ -183,8 +183,8 @@ const INTRODUCTION: &str = "# Settings
 
 Every setting has one name in three spellings: `ROOMCAST_HEARTBEAT=25s` in the environment and in `.env`,
 `--heartbeat 25s` on the command line, and `heartbeat = \"25s\"` in a file of settings. The command line wins over the
-environment, that over `.env` in the folder where the program was started, that over the file, and that over the
-default. An empty variable is the same as none.
+environment, that over `.env` in the folder where the program was started (or one above it), that over the file, and
+that over the default. An empty variable is the same as none.
 
 - `roomcast config` prints every setting with what holds and where that comes from, secrets hidden; with `--json` for
   programs.

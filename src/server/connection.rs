@@ -165,8 +165,8 @@ where
     }
 }
 
-/// Waits until a connection is to take no more requests. hyper would close one that is new without an answer, though a
-/// request is on its way.
+/// Waits until a connection is to take no more requests. hyper would send away one that is new without an answer, though
+/// a request is on its way.
 async fn last_request(app: &Roomcast, begun: &CancellationToken) {
     app.stopping().cancelled().await;
     let _ = timeout(LATE, begun.cancelled()).await;
@@ -176,7 +176,14 @@ async fn serve_http2<S>(app: &Roomcast, stream: Deadline<S>, peer: SocketAddr, r
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = router.map_request(move |request| with_peer(with_host(request), peer));
+    let begun = CancellationToken::new();
+    let service = router.map_request({
+        let begun = begun.clone();
+        move |request| {
+            begun.cancel();
+            with_peer(with_host(request), peer)
+        }
+    });
     let config = app.config();
     let mut builder = http2::Builder::new(Tracked(app.tasks().clone()));
     builder
@@ -197,7 +204,7 @@ where
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = app.stopping().cancelled() => {
+        () = last_request(app, &begun) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -248,6 +248,8 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
             },
         }
     };
+    // Its name is for the successor from now on.
+    drop(control);
     server::systemd::stopping();
     match (&successor, app.config().drain_delay) {
         (Some(_), _) => {

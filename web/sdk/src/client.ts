@@ -1,9 +1,10 @@
 /** The client: one connection for all rooms of a page, on whichever transport the network lets through. */
 
-import { type BackoffOptions, pause } from "./backoff.js";
+import { pause } from "./backoff.js";
 import { Emitter, type ListenOptions, type Unsubscribe } from "./emitter.js";
 import { RoomcastError } from "./error.js";
 import { identity } from "./identity.js";
+import type { ClientEvents, ClientOptions, State, StateChange } from "./options.js";
 import { Outgoing } from "./outgoing.js";
 import {
   type AckFrame,
@@ -19,56 +20,13 @@ import {
   covers,
 } from "./protocol.js";
 import { type EventMap, type Host, type PublishOptions, Room, type RoomOptions } from "./room.js";
+import { Timers } from "./timers.js";
 import type { Ask, End, Link, Open, TransportName } from "./transport/link.js";
 import { polling } from "./transport/polling.js";
+import { probe } from "./transport/probe.js";
 import { sse } from "./transport/sse.js";
 import { websocket } from "./transport/websocket.js";
 import { wake } from "./wake.js";
-
-/** `disconnected` is final until `connect` is called; `reconnecting` is by itself. */
-export type State = "idle" | "connecting" | "connected" | "reconnecting" | "disconnected";
-
-export interface StateChange {
-  readonly state: State;
-  readonly previous: State;
-  /** Why, where the server said so: a word of `disconnect`, or an error's code. */
-  readonly code?: string;
-  readonly message?: string;
-  /** Milliseconds to the next attempt. */
-  readonly retryIn?: number;
-}
-
-export interface ClientOptions {
-  /** Where the server is; the page's own origin if nothing is said. */
-  url?: string | URL;
-  /** Gives a token for who has no cookie: when connecting, and anew when it has ended. Nothing, or an error with the code
-   * `unauthorized`, says that there is no login any more. */
-  token?: (reason: "connect" | "ended") => string | null | undefined | Promise<string | null | undefined>;
-  /** Tried in this order; all three if nothing is said. */
-  transports?: readonly TransportName[];
-  backoff?: BackoffOptions;
-  /** How long a command may take, in milliseconds: 10,000. */
-  ackTimeout?: number;
-  /** After how many milliseconds without a connection `lost` is told: 5,000. */
-  lostAfter?: number;
-  /** What may wait while there is no connection: 100 events, for 60,000 ms. */
-  queue?: { max?: number; ttl?: number };
-  /** `true`, or where to: says what happens, without what events say. `localStorage["roomcast:debug"]` does the same. */
-  debug?: boolean | ((...words: unknown[]) => void);
-  fetch?: typeof fetch;
-  WebSocket?: typeof WebSocket;
-}
-
-export interface ClientEvents {
-  state: (change: StateChange) => void;
-  /** There has been no connection for longer than a moment: time to show it. */
-  lost: () => void;
-  restored: () => void;
-  /** Every event, of every room. */
-  event: (frame: EventFrame) => void;
-}
-
-type Timer = "retry" | "silence" | "lost" | "climb" | "reopen" | "rejoin";
 
 const TRANSPORTS: Record<TransportName, Open> = { websocket, sse, polling };
 /** A connection that lived so long was good: the next attempt is a first one. */
@@ -106,7 +64,7 @@ export class Roomcast implements Host {
   #heard = 0;
   #bye: DisconnectFrame | undefined;
   #lost = false;
-  #timers: Partial<Record<Timer, ReturnType<typeof setTimeout>>> = {};
+  readonly #timers = new Timers<"retry" | "silence" | "lost" | "climb" | "reopen" | "rejoin">();
   #connecting: { resolve: () => void; reject: (error: RoomcastError) => void }[] = [];
   #asleep: Unsubscribe | undefined;
 
@@ -250,7 +208,8 @@ export class Roomcast implements Host {
   async #open(): Promise<void> {
     this.#close();
     const turn = this.#turn;
-    if (this.#options.token) {
+    // Kept until it has ended: to ask for one at each return would be a burden on whoever makes them.
+    if (this.#options.token && (this.#token === undefined || this.#renewed)) {
       try {
         const token = await this.#options.token(this.#renewed ? "ended" : "connect");
         if (turn !== this.#turn) return;
@@ -332,7 +291,7 @@ export class Roomcast implements Host {
     this.#failures = 0;
     this.#renewed = false;
     this.#climb();
-    for (const name of ["retry", "lost"] as const) this.#stop(name);
+    for (const name of ["retry", "lost"] as const) this.#timers.stop(name);
     this.#become("connected");
     if (this.#lost) this.#events.emit("restored");
     this.#lost = false;
@@ -367,7 +326,7 @@ export class Roomcast implements Host {
       if (turn !== this.#turn || !this.#active.has(room)) return;
       if (!error.retryable) return this.#deny(room, error);
       // Not now: a little later, on the same connection.
-      this.#after("rejoin", pause(1, this.#options.backoff), () => {
+      this.#timers.after("rejoin", pause(1, this.#options.backoff), () => {
         for (const late of this.#active) if (late.state === "joining") this.#join(late);
       });
     });
@@ -417,22 +376,8 @@ export class Roomcast implements Host {
   /** Asks over HTTP what a WebSocket is not told: whether the login and every channel are good. */
   async #probe(): Promise<void> {
     const turn = this.#turn;
-    const end = await this.#status([...this.#active]);
+    const end = await probe(this.#ask([...this.#active]));
     if (turn === this.#turn) await this.#judge(end, true);
-  }
-
-  async #status(rooms: readonly Room<never>[]): Promise<End> {
-    const url = new URL("api/v1/events", this.#base);
-    for (const room of rooms) url.searchParams.append("channel", room.channel);
-    const headers: Record<string, string> = this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` };
-    const credentials = this.#token === undefined ? "include" : "omit";
-    try {
-      const response = await this.#fetch(url, { headers, credentials, cache: "no-store", signal: AbortSignal.timeout(10_000) });
-      const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
-      return { status: response.status, retry: Number.isFinite(seconds) ? seconds * 1_000 : undefined };
-    } catch {
-      return {};
-    }
   }
 
   async #judge(end: End, probed: boolean): Promise<void> {
@@ -446,7 +391,7 @@ export class Roomcast implements Host {
         // One channel that may not be had refuses all; the others are not to suffer for it.
         let denied = false;
         for (const room of [...this.#active]) {
-          const one = await this.#status([room]);
+          const one = await probe(this.#ask([room]));
           if (turn !== this.#turn) return;
           if (one.status !== 403 && one.status !== 400) continue;
           denied = true;
@@ -476,12 +421,12 @@ export class Roomcast implements Host {
 
   /** Once it has fallen back, tries the first transport again after a while. */
   #climb(): void {
-    this.#stop("climb");
+    this.#timers.stop("climb");
     if (this.#rung === 0) {
       this.#climbs = 0;
       return;
     }
-    this.#after("climb", Math.min(CLIMB * 2 ** this.#climbs, MAX_CLIMB), () => {
+    this.#timers.after("climb", Math.min(CLIMB * 2 ** this.#climbs, MAX_CLIMB), () => {
       this.#climbs += 1;
       this.#rung = 0;
       void this.#open();
@@ -512,9 +457,9 @@ export class Roomcast implements Host {
     this.#attempt += 1;
     const [code, message] = [this.#bye?.code, this.#bye?.message];
     this.#become(this.#state === "connecting" ? "connecting" : "reconnecting", { retryIn, ...(code ? { code } : {}), ...(message ? { message } : {}) });
-    this.#after("retry", retryIn, () => void this.#open());
-    if (!this.#lost && !this.#timers.lost) {
-      this.#after("lost", this.#options.lostAfter ?? 5_000, () => {
+    this.#timers.after("retry", retryIn, () => void this.#open());
+    if (!this.#lost && !this.#timers.has("lost")) {
+      this.#timers.after("lost", this.#options.lostAfter ?? 5_000, () => {
         this.#lost = true;
         this.#events.emit("lost");
       });
@@ -523,7 +468,7 @@ export class Roomcast implements Host {
 
   /** A stream takes no commands: to change its rooms it is opened anew, from where it was. */
   #reopen(): void {
-    this.#after("reopen", 10, () => {
+    this.#timers.after("reopen", 10, () => {
       if (this.#state === "connected") void this.#open();
     });
   }
@@ -541,12 +486,12 @@ export class Roomcast implements Host {
   }
 
   #listen(): void {
-    this.#after("silence", this.#heartbeat + SLACK, () => this.#ended({ code: 1006 }));
+    this.#timers.after("silence", this.#heartbeat + SLACK, () => this.#ended({ code: 1006 }));
   }
 
   #close(): void {
     this.#turn += 1;
-    for (const name of ["retry", "silence", "climb", "reopen", "rejoin"] as const) this.#stop(name);
+    for (const name of ["retry", "silence", "climb", "reopen", "rejoin"] as const) this.#timers.stop(name);
     this.#link?.close();
     this.#link = undefined;
   }
@@ -557,7 +502,8 @@ export class Roomcast implements Host {
 
   #end(state: State, why: { code: string; message: string }): void {
     this.#close();
-    this.#stop("lost");
+    this.#token = undefined;
+    this.#timers.stop("lost");
     this.#asleep?.();
     this.#asleep = undefined;
     for (const room of this.#active) room.interrupted();
@@ -573,19 +519,6 @@ export class Roomcast implements Host {
     this.#state = state;
     this.#debug(state, more);
     this.#events.emit("state", { state, previous, ...more });
-  }
-
-  #after(name: Timer, ms: number, then: () => void): void {
-    this.#stop(name);
-    this.#timers[name] = setTimeout(() => {
-      delete this.#timers[name];
-      then();
-    }, ms);
-  }
-
-  #stop(name: Timer): void {
-    clearTimeout(this.#timers[name]);
-    delete this.#timers[name];
   }
 
   #debug(...words: unknown[]): void {

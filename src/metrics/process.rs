@@ -54,11 +54,14 @@ mod linux {
             "Threads of the operating system",
             stat.num_threads as f64,
         );
-        gauge(
-            "start_time_seconds",
-            "When the process began, in seconds since 1970",
-            boot_time_secs()? as f64 + seconds(stat.starttime),
-        );
+        // A unit with ProcSubset=pid sees its own processes and nothing of the machine.
+        if let Ok(boot) = boot_time_secs() {
+            gauge(
+                "start_time_seconds",
+                "When the process began, in seconds since 1970",
+                boot as f64 + seconds(stat.starttime),
+            );
+        }
         gauge(
             "open_fds",
             "File descriptors that are open",

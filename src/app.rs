@@ -320,7 +320,7 @@ async fn relieve(registry: Arc<Registry>, budget: usize, stopping: CancellationT
             () = stopping.cancelled() => return,
         }
         if registry.scales().bytes() > budget {
-            registry.relieve();
+            registry.relieve(budget);
         }
     }
 }

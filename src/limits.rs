@@ -20,7 +20,7 @@ const BURST_SECONDS: usize = 10;
 const CHANGES_AT_ONCE: usize = 256;
 /// Connects in a second, where an address may have very few connections.
 const MIN_CONNECTS: usize = 50;
-/// How many are remembered; then those who have not come for a while are forgotten, and at the end all.
+/// When so many are remembered, those who have not come for a while are forgotten.
 const MAX_REMEMBERED: usize = 100_000;
 /// How often it is looked whom to forget.
 const SWEEP: Duration = Duration::from_secs(10);

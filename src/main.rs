@@ -10,11 +10,13 @@ use std::io::{IsTerminal, Write, stdin, stdout};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb, reference};
 
+use roomcast::app::OpenError;
 use roomcast::remote::{self, Heard, Said};
-use roomcast::store::Store;
+use roomcast::store::{self, Store};
 use roomcast::token::{self, Claims};
 use roomcast::{Roomcast, accounts, dev, server, telemetry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -219,7 +221,7 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     raise_file_limit(max_connections);
     let (listener, ops) = listeners(&config, start.replace).await?;
     let address = listener.local_addr()?;
-    let app = Roomcast::open(config).await?;
+    let app = open(config, start.replace).await?;
     let introduction = if start.demo {
         Some(dev::fill(&app).await?.introduction(address))
     } else {
@@ -281,6 +283,18 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Opens the application. A predecessor that did not end in time has the database for a moment longer.
+async fn open(config: Config, replace: bool) -> anyhow::Result<Roomcast> {
+    let mut left = if replace { 50 } else { 0 };
+    loop {
+        match Roomcast::open(config.clone()).await {
+            Err(OpenError::Store(store::OpenError::InUse(_))) if left > 0 => left -= 1,
+            opened => return Ok(opened?),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// The server's socket, and that for operators: of systemd, of the server to be replaced, or new ones.
 async fn listeners(
     config: &Config,
@@ -317,7 +331,9 @@ async fn take_over(config: &Config) -> anyhow::Result<Option<server::handover::I
     );
     // What would keep this server from starting is to be known before the other one ends.
     Store::check(&config.database_url).await?;
-    let Some(mut inheritance) = server::handover::take_over(config.listen).await? else {
+    let Some(mut inheritance) =
+        server::handover::take_over(config.listen, config.ops_listen).await?
+    else {
         tracing::info!("there is no server at {} to replace", config.listen);
         return Ok(None);
     };

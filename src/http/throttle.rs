@@ -1,5 +1,7 @@
 //! How many changes one user may make: a layer round all that may change something, inside that which finds the caller.
 
+use std::sync::Arc;
+
 use ::http::Method;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -30,7 +32,7 @@ pub(super) async fn changes(State(app): State<Roomcast>, request: Request, next:
         Some(user) => Some(Who::User(user.clone())),
         None => address::of(&parts, app.config()).map(Who::Address),
     };
-    let request = Request::from_parts(parts, body);
+    let mut request = Request::from_parts(parts, body);
     // Inside another application nobody may know where requests come from.
     let Some(who) = who else {
         return next.run(request).await;
@@ -47,8 +49,10 @@ pub(super) async fn changes(State(app): State<Roomcast>, request: Request, next:
     if let Err(seconds) = app.limits().changes.take(&who) {
         return refused(seconds);
     }
-    let Some(_place) = app.limits().changing.take(who) else {
+    let Some(place) = app.limits().changing.take(who) else {
         return refused(1);
     };
+    // For the task that makes the change: it goes on when its client hangs up.
+    request.extensions_mut().insert(Arc::new(place));
     next.run(request).await
 }

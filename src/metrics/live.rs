@@ -14,7 +14,7 @@ use crate::realtime::figures::{Figures, KINDS};
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) figures: Figures,
-    /// Bytes that wait in all outboxes.
+    /// Bytes of the events that wait, each counted once.
     pub(crate) outbox_bytes: u64,
     /// The last event of the log,
     pub(crate) position: Position,

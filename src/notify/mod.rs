@@ -29,6 +29,7 @@ pub use transaction::{Begin, Tx};
 
 use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
+use crate::limits::Place;
 use crate::log::Log;
 use crate::realtime::{Channel, Cursor, Data, Event, EventName, Origin, SocketId};
 use transaction::Slot;
@@ -214,6 +215,8 @@ pub(crate) async fn notify(
 
 /// Runs a handler and keeps what it did, if it succeeded.
 async fn change(log: Log, mut request: Request, next: Next) -> Response {
+    // As long as the change takes, whether or not somebody waits for its answer.
+    let _place = request.extensions_mut().remove::<Arc<Place>>();
     let origin = origin(&request);
     let slot = Slot::new(log.clone());
     request.extensions_mut().insert(slot.clone());

@@ -57,21 +57,21 @@ impl Outbox {
         if queue.closed.is_some() {
             return;
         }
-        let Some(frame) = queue.replace(frame) else {
-            return;
-        };
         // A frame that is larger than the bound itself passes where nothing waits: its reader is not slow.
         let alone = queue.bytes == 0;
-        queue.bytes += weight(&frame);
+        let frame = queue.replace(frame);
+        queue.bytes += frame.as_ref().map_or(0, weight);
         if queue.bytes + queue.taken > self.max_bytes && !alone {
             // Nobody will read it any more; the client gets it all again from its cursor.
             *queue = Queue {
                 closed: Some(Close::SlowConsumer),
+                taken: queue.taken,
                 ..Queue::default()
             };
             self.filled.notify_one();
             return;
         }
+        let Some(frame) = frame else { return };
         match &mut queue.held {
             Some(held) => held.push_back(frame),
             None => {
@@ -97,6 +97,8 @@ impl Outbox {
         // The answer is not counted against the bound: it has bounds of its own, and it is one.
         queue.bytes += weight(&answer);
         queue.frames.push_back(answer);
+        // What comes from now on stands behind what was held.
+        queue.newest.clear();
         if let Some(held) = queue.held.take() {
             queue.frames.extend(held);
         }
@@ -114,11 +116,18 @@ impl Outbox {
         self.queue.lock().unwrap().bytes
     }
 
+    /// Bytes that wait or are being sent, and whether the connection ends.
+    pub(super) fn behind(&self) -> (usize, bool) {
+        let queue = self.queue.lock().unwrap();
+        (queue.bytes + queue.taken, queue.closed.is_some())
+    }
+
     /// Ends the connection at once: what waits is not sent any more. The first reason stands.
     pub fn cut(&self, close: Close) {
         let mut queue = self.queue.lock().unwrap();
         *queue = Queue {
             closed: queue.closed.or(Some(close)),
+            taken: queue.taken,
             ..Queue::default()
         };
         self.filled.notify_one();

@@ -60,13 +60,21 @@ pub(super) async fn secure(
     config: Arc<ServerConfig>,
 ) {
     prepare(&stream, app.config());
-    let Some(stream) = handshake(stream, config, app.config().header_timeout).await else {
+    let stream = tokio::select! {
+        stream = handshake(stream, config, app.config().header_timeout) => stream,
+        // Who has not begun by then is not waited for.
+        () = late(&app) => None,
+    };
+    let Some(stream) = stream else {
         return;
     };
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Deadline::new(stream, app.config().ping_timeout);
     if h2 {
-        serve_http2(&app, stream.idle_at_most(IDLE), peer, router).await;
+        let config = app.config();
+        // Who only listens says no more than that it is there, as often as it is asked.
+        let idle = IDLE.max(config.heartbeat + 2 * config.ping_timeout);
+        serve_http2(&app, stream.idle_at_most(idle), peer, router).await;
     } else {
         serve_http1(&app, stream, peer, router).await;
     }
@@ -165,6 +173,12 @@ where
     }
 }
 
+/// Waits until new connections have had their time, once the server stops.
+async fn late(app: &Roomcast) {
+    app.stopping().cancelled().await;
+    tokio::time::sleep(LATE).await;
+}
+
 /// Waits until a connection is to take no more requests. hyper would send away one that is new without an answer, though
 /// a request is on its way.
 async fn last_request(app: &Roomcast, begun: &CancellationToken) {
@@ -205,6 +219,10 @@ where
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = last_request(app, &begun) => {
+            if !begun.is_cancelled() {
+                // It may not even have said that it speaks HTTP/2.
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -125,11 +125,15 @@ impl Control {
     }
 }
 
-/// Asks the server at an address to hand over; nothing, where there is none.
+/// Asks the server at an address to hand over; nothing, where there is none. What it does not have of `others` is opened
+/// before it goes: what cannot start replaces nobody.
 ///
 /// # Errors
 /// When there is one that cannot hand over; it goes on then.
-pub async fn take_over(address: SocketAddr) -> anyhow::Result<Option<Inheritance>> {
+pub async fn take_over(
+    address: SocketAddr,
+    others: impl IntoIterator<Item = SocketAddr>,
+) -> anyhow::Result<Option<Inheritance>> {
     let stream = match unix::UnixStream::connect_addr(&name(address)?) {
         Ok(stream) => stream,
         Err(error)
@@ -152,7 +156,19 @@ pub async fn take_over(address: SocketAddr) -> anyhow::Result<Option<Inheritance
     );
     let asking = async {
         stream.write_all(REQUEST).await?;
-        let sockets = receive(&stream).await?;
+        let mut sockets = receive(&stream).await?;
+        for other in others {
+            let has = |socket: &TcpListener| socket.local_addr().is_ok_and(|own| own == other);
+            if !sockets.iter().any(has) {
+                let opened = super::bind(other);
+                sockets.push(opened.map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("{other} cannot be listened on: {error}"),
+                    )
+                })?);
+            }
+        }
         stream.write_all(b"!").await?;
         Ok::<_, io::Error>(sockets)
     };

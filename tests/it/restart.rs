@@ -285,7 +285,7 @@ async fn a_crowd_comes_back_after_a_restart_under_load_and_has_missed_nothing() 
     let document = ada.makes_document(&root, json!(0)).await;
     let query: Arc<str> = format!("channel=document:{root}").into();
     let cursor = ada.changes(&document, json!(0)).await;
-    const CHANGES: u64 = 200;
+    const CHANGES: u64 = 60;
     let mut crowd = JoinSet::new();
     for _ in 0..CROWD {
         let member = Member {

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 6] = [
     ("log", &["realtime", "store"]),
     ("policy", &["caller", "realtime", "rules", "store"]),
     ("rules", &["config", "realtime"]),
-    ("notify", &["caller", "error", "log", "realtime"]),
+    ("notify", &["caller", "error", "limits", "log", "realtime"]),
 ];
 
 /// Who makes the application and who serves it.

@@ -30,9 +30,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether only the newest of events like this one is to wait. What is kept is never left out.
+    /// Whether only the newest of events like this one is to wait. What is kept is never left out, nor what a back end
+    /// says, which may speak for many.
     pub(super) fn keeps_newest(&self, event: &Event, channel: &Channel) -> bool {
-        if self.newest.is_empty() || event.position.is_some() {
+        if self.newest.is_empty() || event.position.is_some() || event.by.is_none() {
             return false;
         }
         let names = self.newest.get(channel.kind().word());

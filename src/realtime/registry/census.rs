@@ -100,19 +100,30 @@ impl Registry {
         &self.scales
     }
 
-    /// Ends the connections that are furthest behind: one in ten of those for which something waits.
-    pub fn relieve(&self) {
+    /// Ends the connections that are furthest behind, as many as it takes to get below the budget once they are gone.
+    pub fn relieve(&self, budget: usize) {
         let state = self.state.lock().unwrap();
         let entries = state.connections.values();
         let all: Vec<_> = entries.map(|entry| Arc::clone(&entry.connection)).collect();
         drop(state);
-        let waiting = all
-            .iter()
-            .map(|connection| (connection.outbox.bytes(), connection));
-        let mut behind: Vec<_> = waiting.filter(|(bytes, _)| *bytes > 0).collect();
+        let mut over = self.scales.bytes().saturating_sub(budget);
+        let mut behind = Vec::new();
+        for connection in &all {
+            let (bytes, closed) = connection.outbox.behind();
+            if closed {
+                // It ends already, and what it is being sent with it: nobody else is to go for that.
+                over = over.saturating_sub(bytes);
+            } else if bytes > 0 {
+                behind.push((bytes, connection));
+            }
+        }
         behind.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        for (_, connection) in behind.iter().take(behind.len().div_ceil(10)) {
+        for (bytes, connection) in behind {
+            if over == 0 {
+                return;
+            }
             connection.outbox.cut(Close::SlowConsumer);
+            over = over.saturating_sub(bytes);
         }
     }
 

@@ -153,6 +153,15 @@ where
             with_peer(request, peer)
         }
     });
+    let stopping = app.stopping().clone();
+    let service = service.map_response(move |mut response: axum::response::Response| {
+        // Whoever keeps the connection for the next request would lose that.
+        if stopping.is_cancelled() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.config().header_timeout)

@@ -89,13 +89,15 @@ async fn what_is_under_way_is_finished_and_who_comes_late_is_told_to_come_back()
     server.signal("TERM").await;
     let disconnect = client.end().await.disconnect.expect("a disconnect");
     assert_eq!(disconnect["code"], "shutdown");
-    // The request holds the end up; meanwhile others come.
+    // The request holds the end up; meanwhile others come, on connections that nobody has had before.
+    let mut late = Person::nobody(ada.address);
+    late.cookie.clone_from(&ada.cookie);
     for way in [Way::WebSocket, Way::Poll] {
-        let refused = ada.is_refused(way, "").await;
+        let refused = late.is_refused(way, "").await;
         let refused = refused.is_problem(503, "unavailable");
         assert!(refused.headers.contains_key("retry-after"), "{way:?}");
     }
-    let mut stream = SseClient::open(ada.builder(Method::GET, "/sse/events")).await;
+    let mut stream = SseClient::open(late.builder(Method::GET, "/sse/events")).await;
     assert_eq!(stream.end().await["code"], "unavailable");
     request.sends(br#"{"name":"late"}"#).await;
     let head = request.head().await;

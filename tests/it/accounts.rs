@@ -370,6 +370,9 @@ async fn a_session_that_is_saved_late_stays_ended() {
     ada.get("/auth/me").await.is_problem(401, "unauthorized");
 }
 
+/// How often a session is saved and ended at once.
+const RACES: usize = 1_000;
+
 #[tokio::test]
 async fn a_session_that_is_saved_and_ended_at_once_is_ended() {
     let touch = async |_: Caller, session: Session| session.insert("touched", true).await.unwrap();
@@ -377,7 +380,7 @@ async fn a_session_that_is_saved_and_ended_at_once_is_ended() {
     app.person("ada").await;
     let race = async |lane: usize| {
         let mut ada = app.nobody();
-        for round in 0..50 {
+        for round in 0..RACES / 4 {
             ada.log_in("ada").await;
             let touched = Person::send(ada.builder(Method::POST, "/touch"));
             let (touched, ended) = tokio::join!(touched, ada.post("/auth/logout", json!({})));

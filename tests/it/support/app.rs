@@ -72,6 +72,7 @@ impl TestApp {
             database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
             registration: Registration::Open,
             messages_per_second: 1_000_000,
+            logins_per_second: 1_000_000,
             ..Config::default()
         };
         change(&mut config);

@@ -1,12 +1,6 @@
-//! Takes the built client in, where there is one: a build without Node has a server that says how to get it.
+//! Has the program built again where the pages were: their files have other names then.
 
-use std::path::Path;
-
-fn main() -> std::io::Result<()> {
-    const CLIENT: &str = "web/sdk/dist/client.js";
+fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={CLIENT}");
-    let client = std::fs::read(CLIENT).unwrap_or_default();
-    let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
-    std::fs::write(Path::new(&folder).join("client.js"), client)
+    println!("cargo::rerun-if-changed=web/dist");
 }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::last_seen;
 use crate::limits;
 use crate::log::Log;
+use crate::metrics::samples::Samples;
 use crate::metrics::{Metrics, summary};
 use crate::password::Passwords;
 use crate::realtime::registry::{Limits, PULSE};
@@ -48,6 +49,7 @@ struct Inner {
     attempts: Attempts,
     asking: Asking,
     metrics: Metrics,
+    samples: Samples,
     limits: limits::Limits,
     tasks: TaskTracker,
     /// Where connections come in, and what else is there to the very end.
@@ -99,6 +101,7 @@ impl Roomcast {
             passwords: Passwords::new(),
             asking,
             metrics: Metrics::new(),
+            samples: Samples::default(),
             limits: limits::Limits::new(&config),
             config: Arc::new(config),
             tasks,
@@ -121,6 +124,7 @@ impl Roomcast {
             Arc::clone(app.registry()),
             app.0.stopping.clone(),
         ));
+        app.0.tasks.spawn(sample(Arc::clone(&app.0)));
         app.0.tasks.spawn(relieve(
             Arc::clone(app.registry()),
             app.0.config.outbox_total_bytes,
@@ -177,6 +181,11 @@ impl Roomcast {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// How the last minutes were.
+    pub(crate) fn samples(&self) -> &Samples {
+        &self.0.samples
     }
 
     /// How much one user or address may ask for.
@@ -310,6 +319,12 @@ async fn pulse(registry: Arc<Registry>, stopping: CancellationToken) {
             }
         }
     }
+}
+
+async fn sample(inner: Arc<Inner>) {
+    let registry = inner.log.registry();
+    let taking = inner.samples.take(registry, &inner.metrics, &inner.stopping);
+    taking.await;
 }
 
 /// Sends those away who are furthest behind, whenever all together are behind by more than there is memory for.

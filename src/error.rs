@@ -40,8 +40,8 @@ pub enum Error {
     ForeignOrigin,
     /// There is no such thing, or the caller may not know of it: 404.
     NotFound,
-    /// The program was built without the client for browsers: 404.
-    ClientNotBuilt,
+    /// The program was built without the client for browsers and the pages: 404.
+    PagesNotBuilt,
     /// Not with this method: 405.
     MethodNotAllowed,
     /// The body did not come in time: 408.
@@ -122,10 +122,10 @@ impl Error {
                 "not-found",
                 "There is nothing here, or nothing for you.".into(),
             ),
-            Self::ClientNotBuilt => (
+            Self::PagesNotBuilt => (
                 StatusCode::NOT_FOUND,
                 "not-found",
-                "This program was built without the client: run npm ci and npm run build in web, and build it again."
+                "This program was built without its pages: run npm ci and npm run build in web, and build it again."
                     .into(),
             ),
             Self::MethodNotAllowed => (

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdin, stdout};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,16 +95,16 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
                 config,
                 Start {
                     replace,
-                    demo: false,
+                    demo: None,
                 },
             )
             .await
         }
-        Verb::Dev => {
+        Verb::Dev { watch } => {
             let (config, _folder) = dev::configure(config)?;
             let start = Start {
                 replace: false,
-                demo: true,
+                demo: Some(watch),
             };
             serve(config, start).await
         }
@@ -210,7 +211,8 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
 /// How a server begins.
 struct Start {
     replace: bool,
-    demo: bool,
+    /// What is watched, where it is a demo.
+    demo: Option<Vec<PathBuf>>,
 }
 
 async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
@@ -222,16 +224,20 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     let (listener, ops) = listeners(&config, start.replace).await?;
     let address = listener.local_addr()?;
     let app = open(config, start.replace).await?;
-    let introduction = if start.demo {
-        Some(dev::fill(&app).await?.introduction(address))
-    } else {
-        None
+    let introduction = match start.demo {
+        Some(mut watched) => {
+            watched.extend(dev::reload::pages());
+            dev::reload::watch(&app, &watched)?;
+            Some(dev::fill(&app).await?.introduction(address))
+        }
+        None => None,
     };
     let sockets: Vec<&TcpListener> = std::iter::once(&listener).chain(&ops).collect();
     let control = server::handover::Control::open(&sockets)
         .inspect_err(|error| tracing::warn!(%error, "this server cannot be replaced while it runs"))
         .ok();
-    server::open(&app, listener, app.router(), certificate.clone());
+    let routes = app.router().merge(app.pages());
+    server::open(&app, listener, routes, certificate.clone());
     if let Some(ops) = ops {
         server::open(&app, ops, app.ops_router(), None);
     }

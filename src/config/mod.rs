@@ -126,7 +126,7 @@ impl Program {
         // The secrets of a demo may be short; whether a server's are good is not for its clients to say.
         let demo = matches!(
             program.verb,
-            Some(Verb::Dev | Verb::Publish { .. } | Verb::Tail { .. })
+            Some(Verb::Dev { .. } | Verb::Publish { .. } | Verb::Tail { .. })
         );
         program.config.check(demo, &given)?;
         let variables = dotenv.iter().chain(environment);

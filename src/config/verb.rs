@@ -1,5 +1,6 @@
 //! The verbs: what the program can do, and what each of them takes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -17,7 +18,12 @@ pub enum Verb {
         replace: bool,
     },
     /// Run it with demo people and data that are gone afterwards, on this machine only.
-    Dev,
+    Dev {
+        /// A folder or file of your own; where it changes, whoever is connected hears `reload` in `global`. The pages of
+        /// the server, where they were built here, are watched anyway.
+        #[arg(long, value_name = "PATH")]
+        watch: Vec<PathBuf>,
+    },
     /// Say whether the configuration is good and the database can be used, and end.
     Check,
     /// Print every setting with what holds, and where that comes from.

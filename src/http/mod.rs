@@ -7,7 +7,6 @@
 mod admin;
 mod auth;
 mod channels;
-mod client;
 mod description;
 mod documents;
 mod extract;
@@ -18,6 +17,7 @@ mod messages;
 mod new_event;
 mod observe;
 mod ops;
+mod pages;
 mod permissions;
 mod presence;
 mod publish;
@@ -25,6 +25,7 @@ mod record;
 mod request_id;
 mod rooms;
 mod roots;
+mod samples;
 mod text;
 mod throttle;
 mod token;
@@ -56,7 +57,6 @@ impl Roomcast {
     /// `/readyz`, and to describe itself `/openapi.json`, `/asyncapi.json` and `/docs`: routes beside it go elsewhere.
     pub fn router(&self) -> Router {
         let no_store = HeaderValue::from_static("no-store");
-        let no_sniff = HeaderValue::from_static("nosniff");
         let routes = Router::from(api())
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed);
@@ -67,26 +67,30 @@ impl Roomcast {
                 header::CACHE_CONTROL,
                 no_store,
             ));
-        let (streams, secure) = (
-            self.identifying(streams().into()),
-            self.config().is_secure(),
-        );
+        let streams = self.identifying(streams().into());
         let streams = streams.layer(map_response(sse::refuse_softly));
-        Router::new()
+        let routes = Router::new()
             .merge(api)
             .merge(streams)
             .merge(description::routes())
-            .merge(client::routes())
+            .merge(pages::client())
             // A WebSocket needs none of it: its page reads what comes whatever its origin, so that is checked.
             .layer(origin::cors(self.shared_config()))
             .merge(Router::from(health()))
             .merge(self.identifying(sockets()))
             .merge(self.identifying(figures().into()))
             .fallback(async || Error::NotFound)
-            .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+            .method_not_allowed_fallback(async || Error::MethodNotAllowed);
+        self.dressed(routes).with_state(self.clone())
+    }
+
+    /// Gives routes what all answers of ours have.
+    fn dressed(&self, routes: Router<Self>) -> Router<Self> {
+        let secure = self.config().is_secure();
+        routes
             .layer(SetResponseHeaderLayer::if_not_present(
                 header::X_CONTENT_TYPE_OPTIONS,
-                no_sniff,
+                HeaderValue::from_static("nosniff"),
             ))
             // What is answered is data: nothing in it is to be run, framed, or read by a page of another site.
             .layer(SetResponseHeaderLayer::if_not_present(
@@ -113,7 +117,6 @@ impl Roomcast {
             })))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn_with_state(self.clone(), observe::observe))
-            .with_state(self.clone())
     }
 
     /// Gives routes of another application what ours have: they know the [`Caller`](crate::caller::Caller), may take a
@@ -190,6 +193,7 @@ fn api() -> OpenApiRouter<Roomcast> {
         .routes(routes!(admin::rooms))
         .routes(routes!(admin::connections))
         .routes(routes!(admin::remove))
+        .routes(routes!(samples::list))
         .routes(routes!(rooms::list, rooms::create))
         .routes(routes!(rooms::show, rooms::update, rooms::remove))
         .routes(routes!(messages::list, messages::create))

@@ -4,7 +4,7 @@ use ::http::StatusCode;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
@@ -27,6 +27,17 @@ pub(super) struct NewRoot {
     /// Without control characters and white space round it.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
+}
+
+/// A root, and what the caller may do with it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ShownDocumentRoot)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    root: DocumentRoot,
+    /// `read` or `write`; nothing, where an administrator sees it by rank alone.
+    #[schema(required)]
+    access: Option<&'static str>,
 }
 
 /// Whether an administrator uses its rank.
@@ -116,16 +127,21 @@ pub(super) async fn create(
 /// One document root.
 #[utoipa::path(
     get, path = "/document-roots/{id}", operation_id = "showDocumentRoot", tag = "Documents",
-    responses((status = 200, description = "The root.", body = DocumentRoot)),
+    responses((status = 200, description = "The root.", body = Shown)),
 )]
 pub(super) async fn show(
     State(app): State<Roomcast>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<DocumentRoot>, Error> {
-    Ok(Json(
-        readable(&mut *app.store().read().await?, &caller.user, &id).await?,
-    ))
+) -> Result<Json<Shown>, Error> {
+    let mut db = app.store().read().await?;
+    let root = readable(&mut db, &caller.user, &id).await?;
+    let access = access::of_root(&mut db, &id, &caller.user.id).await?;
+    let access = access.map(|access| match access {
+        Access::Read => "read",
+        Access::Write => "write",
+    });
+    Ok(Json(Shown { root, access }))
 }
 
 /// Deletes a document root, with all that is under it.

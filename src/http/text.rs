@@ -1,4 +1,6 @@
-//! Texts that are the same for as long as the server runs: its descriptions, and the client.
+//! Texts that many ask for, who often have them already: descriptions of the server, the client, and the pages.
+
+use std::borrow::Cow;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::Router;
@@ -9,9 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::app::Roomcast;
 
-/// What a page of ours may do: nothing but what stands beside it.
+/// What a page of ours may do: nothing but what stands beside it. Text never becomes markup: no script of ours needs
+/// that, so none may.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// One of them, with a tag by which a client knows that it has it.
 #[derive(Clone)]
@@ -19,12 +23,26 @@ pub(super) struct Text {
     kind: HeaderValue,
     text: Bytes,
     etag: HeaderValue,
+    cache: HeaderValue,
 }
 
 impl Text {
     pub(super) fn new(kind: &'static str, text: impl Into<Bytes>) -> Self {
         let text = text.into();
-        let hash = Sha256::digest(&text);
+        let hash = Sha256::digest(&text).into();
+        Self::tagged(kind, text, &hash)
+    }
+
+    /// One whose hash is known.
+    pub(super) fn of_file(kind: &'static str, text: Cow<'static, [u8]>, hash: &[u8; 32]) -> Self {
+        let text = match text {
+            Cow::Borrowed(text) => Bytes::from_static(text),
+            Cow::Owned(text) => text.into(),
+        };
+        Self::tagged(kind, text, hash)
+    }
+
+    fn tagged(kind: &'static str, text: Bytes, hash: &[u8; 32]) -> Self {
         let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         // Hex digits in quotes are a header.
         let etag = HeaderValue::try_from(format!("\"{hash}\""));
@@ -32,7 +50,14 @@ impl Text {
             kind: HeaderValue::from_static(kind),
             text,
             etag: etag.unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+            cache: HeaderValue::from_static("no-cache"),
         }
+    }
+
+    /// It never changes: its name does.
+    pub(super) fn for_ever(self) -> Self {
+        let cache = HeaderValue::from_static("public, max-age=31536000, immutable");
+        Self { cache, ..self }
     }
 
     /// Serves it at a path.
@@ -44,11 +69,11 @@ impl Text {
     }
 
     /// The text, unless the client has it.
-    fn answer(&self, headers: &HeaderMap) -> Response {
+    pub(super) fn answer(&self, headers: &HeaderMap) -> Response {
         let about: [(HeaderName, HeaderValue); 4] = [
             (header::CONTENT_TYPE, self.kind.clone()),
             (header::ETAG, self.etag.clone()),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+            (header::CACHE_CONTROL, self.cache.clone()),
             (
                 header::CONTENT_SECURITY_POLICY,
                 HeaderValue::from_static(POLICY),

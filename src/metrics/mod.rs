@@ -4,11 +4,14 @@
 //! What happens is counted here as it happens; [`live`] has what is looked up when somebody asks, and [`process`] what
 //! the operating system says of the process. `docs/operations.md` lists them all.
 
+pub(crate) mod latency;
 pub(crate) mod live;
 mod process;
+pub(crate) mod samples;
 pub(crate) mod summary;
 mod text;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::http::{Method, StatusCode};
@@ -21,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::realtime::Close;
 use crate::realtime::connection::Transport;
+use latency::{Counts, Latency};
 use live::Live;
 pub(crate) use text::CONTENT_TYPE;
 
@@ -35,8 +39,10 @@ pub struct Metrics {
     resumes: Family<Resumed, Counter>,
     replayed: Family<Over, Counter>,
     /// In the order of [`Transport::ALL`]: looked up for each write, so nothing is searched.
-    delivery: [Histogram; Transport::ALL.len()],
+    delivery: [Latency; Transport::ALL.len()],
     requests: Family<Request, Histogram, Bounds>,
+    /// All of them together.
+    answered: AtomicU64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -148,10 +154,6 @@ impl MetricConstructor<Histogram> for Bounds {
     }
 }
 
-/// From what a local network shows to what nobody waits for.
-const DELIVERY: Bounds = Bounds(&[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-]);
 /// Polls take up to 30 seconds.
 const REQUESTS: Bounds = Bounds(&[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -160,7 +162,7 @@ const REQUESTS: Bounds = Bounds(&[
 impl Metrics {
     /// Nothing has been counted yet.
     pub fn new() -> Self {
-        let delivery = Family::new_with_constructor(DELIVERY);
+        let delivery = Family::default();
         let metrics = Self {
             registry: Registry::default(),
             refusals: Family::default(),
@@ -172,11 +174,12 @@ impl Metrics {
             delivery: Transport::ALL
                 .map(|transport| delivery.get_or_create_owned(&over(transport))),
             requests: Family::new_with_constructor(REQUESTS),
+            answered: AtomicU64::new(0),
         };
         metrics.registered(delivery)
     }
 
-    fn registered(mut self, delivery: Family<Over, Histogram, Bounds>) -> Self {
+    fn registered(mut self, delivery: Family<Over, Latency>) -> Self {
         let ours = self.registry.sub_registry_with_prefix("roomcast");
         ours.register(
             "refusals",
@@ -266,7 +269,18 @@ impl Metrics {
 
     /// What was told at `told` has just been written.
     pub(crate) fn delivered(&self, transport: Transport, told: Instant) {
-        self.delivery[transport.place()].observe(told.elapsed().as_secs_f64());
+        self.delivery[transport.place()].observe(told.elapsed());
+    }
+
+    /// How long deliveries have taken, over all transports.
+    fn latency(&self) -> Counts {
+        let counts = self.delivery.iter().map(Latency::counts);
+        counts.fold(Counts::default(), Counts::and)
+    }
+
+    /// How many requests have been answered.
+    fn requests(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Counts a request that was answered. `route` is the pattern that it matched, never its path.
@@ -277,6 +291,7 @@ impl Metrics {
         status: StatusCode,
         took: Duration,
     ) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         let request = Request {
             method: known(method),
             route: route.to_owned(),

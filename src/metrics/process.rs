@@ -2,6 +2,27 @@
 
 use prometheus_client::registry::Registry;
 
+/// How much of the machine the process has taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    /// Since it began.
+    pub(super) cpu_seconds: f64,
+    pub(super) resident_bytes: u64,
+}
+
+impl Usage {
+    /// Nothing, where there is no `/proc`.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn now() -> Option<Self> {
+        None
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn now() -> Option<Self> {
+        linux::usage().ok()
+    }
+}
+
 /// Nothing, where there is no `/proc`.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn registry() -> Registry {
@@ -21,18 +42,37 @@ pub(super) fn registry() -> Registry {
 mod linux {
     use std::sync::atomic::AtomicU64;
 
-    use procfs::process::{LimitValue, Process};
+    use procfs::process::{LimitValue, Process, Stat};
     use procfs::{ProcResult, boot_time_secs, page_size, ticks_per_second};
     use prometheus_client::metrics::counter::Counter;
     use prometheus_client::metrics::gauge::Gauge;
     use prometheus_client::registry::Registry;
 
+    use super::Usage;
+
+    fn seconds(ticks: u64) -> f64 {
+        ticks as f64 / ticks_per_second() as f64
+    }
+
+    impl Usage {
+        fn of(stat: &Stat) -> Self {
+            Self {
+                cpu_seconds: seconds(stat.utime + stat.stime),
+                resident_bytes: stat.rss * page_size(),
+            }
+        }
+    }
+
+    pub(super) fn usage() -> ProcResult<Usage> {
+        Ok(Usage::of(&Process::myself()?.stat()?))
+    }
+
     pub(super) fn register(registry: &mut Registry) -> ProcResult<()> {
         let process = Process::myself()?;
         let stat = process.stat()?;
-        let seconds = |ticks: u64| ticks as f64 / ticks_per_second() as f64;
+        let usage = Usage::of(&stat);
         let cpu: Counter<f64, AtomicU64> = Counter::default();
-        cpu.inc_by(seconds(stat.utime + stat.stime));
+        cpu.inc_by(usage.cpu_seconds);
         registry.register("cpu_seconds", "CPU time spent, in seconds", cpu);
         let mut gauge = |name, help, value: f64| {
             let gauge: Gauge<f64, AtomicU64> = Gauge::default();
@@ -42,7 +82,7 @@ mod linux {
         gauge(
             "resident_memory_bytes",
             "Resident memory, in bytes",
-            (stat.rss * page_size()) as f64,
+            usage.resident_bytes as f64,
         );
         gauge(
             "virtual_memory_bytes",

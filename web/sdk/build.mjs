@@ -16,6 +16,15 @@ await build({
   sourcemap: true,
 });
 await build({ ...common, entryPoints: ["src/index.ts"], outfile: "dist/client.js", minify: true });
+// For pages without modules: all of it is in the global `roomcast`.
+await build({
+  ...common,
+  entryPoints: ["src/index.ts"],
+  outfile: "dist/client.global.js",
+  minify: true,
+  format: "iife",
+  globalName: "roomcast",
+});
 execFileSync("npx", ["tsc", "-p", "tsconfig.build.json"], { stdio: "inherit" });
 
 const bytes = gzipSync(readFileSync("dist/client.js"), { level: 9 }).length;

@@ -162,6 +162,11 @@ impl Registry {
         (state.connections.len(), state.rooms.len())
     }
 
+    /// Whether somebody is in this room.
+    pub fn has_members(&self, channel: &Channel) -> bool {
+        self.state.lock().unwrap().rooms.contains_key(channel)
+    }
+
     /// How many there are of what. Nothing is counted for it.
     pub fn figures(&self) -> Figures {
         self.state.lock().unwrap().figures

@@ -50,6 +50,17 @@ export class Server {
     throw new Error("the server ended before it listened");
   }
 
+  /** An administrator; whoever is there already stays. */
+  async adds(name: string, password: string): Promise<void> {
+    const child = spawn(PROGRAM, ["user", "add", name, "--admin", "--password-stdin"], {
+      cwd: this.#folder,
+      env: { RUST_LOG: "warn" },
+      stdio: ["pipe", "ignore", "ignore"],
+    });
+    child.stdin?.end(`${password}\n`);
+    await new Promise((done) => child.once("exit", done));
+  }
+
   /** SIGKILL, or a clean end. */
   async end(signal: "SIGKILL" | "SIGTERM" = "SIGTERM"): Promise<void> {
     const child = this.#process as ChildProcess;

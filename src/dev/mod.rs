@@ -1,5 +1,7 @@
 //! `roomcast dev`: demo people and data in a temporary place, and what to try with them.
 
+pub mod reload;
+
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -19,7 +21,9 @@ use crate::store::roots::{self, DocumentRoot};
 use crate::store::{Db, new_id};
 
 /// The password of every demo user.
-const PASSWORD: &str = "roomcast-demo";
+pub(crate) const PASSWORD: &str = "roomcast-demo";
+/// The demo users; the last one is an administrator.
+pub(crate) const PEOPLE: [&str; 3] = ["ada", "bob", "root"];
 /// The API key of a demo, if none is set.
 const API_KEY: &str = "roomcast-demo-key";
 
@@ -61,7 +65,8 @@ pub async fn fill(app: &Roomcast) -> anyhow::Result<Demo> {
     let db = turn.db();
     let now = OffsetDateTime::now_utc();
     let mut people = Vec::new();
-    for (name, admin) in [("ada", false), ("bob", false), ("root", true)] {
+    for name in PEOPLE {
+        let admin = name == "root";
         people.push(accounts::insert(db, app.passwords(), name, admin, PASSWORD.to_owned()).await?);
     }
     let group = Group {
@@ -139,7 +144,9 @@ impl Demo {
         let (root, document, room, key) = (&self.root, &self.document, &self.room, self.api_key);
         let mut text = format!(
             "\nroomcast {} dev: demo data that is gone when you stop it, on this machine only.\n\
-             People: ada, bob and root (administrator), password {PASSWORD}\n",
+             People: ada, bob and root (administrator), password {PASSWORD}\n\n\
+             Open http://{address} in a browser, and once more as somebody else in a private window:\n  \
+             a chat, an editor, and as root what happens on the server.\n",
             env!("CARGO_PKG_VERSION")
         );
         let steps = [

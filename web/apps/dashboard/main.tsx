@@ -1,0 +1,1 @@
+import { open } from "../base/page.js"; const { main } = await open(); main.textContent = "…";

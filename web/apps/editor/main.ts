@@ -38,6 +38,8 @@ interface Shown {
 }
 let shown: Shown | undefined;
 let wanted: string | undefined;
+/** What is just being opened. */
+let opening: string | undefined;
 
 const list = element("div", { class: "roots" });
 const title = element("h2", { class: "title", id: "document-title" });
@@ -89,15 +91,17 @@ async function make(root: string): Promise<void> {
 
 async function enter(): Promise<void> {
   const id = location.hash.slice(1) || undefined;
-  if (id === wanted && shown?.saving.id === id) return;
+  if (id === wanted && (shown?.saving.id === id || (id !== undefined && opening === id))) return;
   wanted = id;
   leave();
   soon();
   const writing = id === undefined ? undefined : library.get(id);
   if (id === undefined || !writing) return;
+  opening = id;
   const kept = await drafts.take(id);
   // Somebody has gone on to another one meanwhile.
-  if (wanted !== id || shown) return;
+  if (wanted !== id) return;
+  opening = undefined;
   const saving: Saving = new Saving(client, library, writing, kept, {
     apply: (changes) => page.writing.apply(changes),
     changed: () => {

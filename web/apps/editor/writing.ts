@@ -2,7 +2,7 @@
  * styles in a way that the page's policy allows. */
 
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
-import { Annotation, type ChangeSet, Compartment, EditorState, type Range, StateEffect, StateField } from "@codemirror/state";
+import { Annotation, type ChangeSet, Compartment, EditorState, type Range, StateEffect, StateField, Transaction } from "@codemirror/state";
 import { Decoration, type DecorationSet, EditorView, WidgetType, keymap, placeholder } from "@codemirror/view";
 
 /** Somebody else's place in the text. */
@@ -124,7 +124,7 @@ export class Writing {
 
   /** What others have written. */
   apply(changes: ChangeSet): void {
-    this.#view.dispatch({ changes, annotations: [theirs.of(true)] });
+    this.#view.dispatch({ changes, annotations: [theirs.of(true), Transaction.addToHistory.of(false)] });
   }
 
   show(all: readonly Place[]): void {

@@ -14,8 +14,9 @@ export interface Question {
   readonly danger?: boolean;
 }
 
-/** Asks, and does it while the dialog is open, so that a refusal is read where it was asked for. */
-export function question(asked: Question, act: (line: string) => Promise<void>): void {
+/** Asks, and does it while the dialog is open, so that a refusal is read where it was asked for. What that returns is done
+ * once the dialog is closed, and the focus is where it was before. */
+export function question(asked: Question, act: (line: string) => Promise<void | (() => void)>): void {
   const line = asked.line === undefined ? undefined : element("input", { id: "dialog-line", maxlength: asked.max ?? 100, required: true, value: asked.value ?? "", autocomplete: "off" });
   const failed = element("p", { class: "error", role: "alert" });
   const yes = element("button", { class: asked.danger ? "danger" : "primary", type: "submit" }, asked.yes);
@@ -32,8 +33,9 @@ export function question(asked: Question, act: (line: string) => Promise<void>):
         yes.disabled = true;
         failed.textContent = "";
         try {
-          await act(line?.value ?? "");
+          const then = await act(line?.value ?? "");
           close();
+          then?.();
         } catch (error) {
           failed.textContent = words(error);
         }

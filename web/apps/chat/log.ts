@@ -139,12 +139,12 @@ export class Log {
 
   #edit(message: ChatMessage): void {
     const conversation = this.#shown;
-    question({ title: "Edit the message", line: "Message", value: message.text, max: 4_000, yes: "Save" }, async (text) => conversation?.edit(message.id, text));
+    question({ title: "Edit the message", line: "Message", value: message.text, max: 4_000, yes: "Save" }, async (text) => void (await conversation?.edit(message.id, text)));
   }
 
   #remove(message: ChatMessage): void {
     const conversation = this.#shown;
-    question({ title: "Delete the message?", text: message.text.slice(0, 200), yes: "Delete", danger: true }, async () => conversation?.remove(message.id));
+    question({ title: "Delete the message?", text: message.text.slice(0, 200), yes: "Delete", danger: true }, async () => void (await conversation?.remove(message.id)));
   }
 
   #unsettled(message: Unsettled): Node[] {

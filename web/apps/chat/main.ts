@@ -34,7 +34,8 @@ wide.addEventListener("change", unfold);
 unfold();
 
 main.replaceChildren(
-  element("aside", { class: "side" }, element("div", { class: "spread" }, element("h1", {}, "Rooms"), element("button", { type: "button", onclick: () => make() }, "New room")), element("nav", { "aria-label": "Rooms" }, rooms.list)),
+  element("h1", { class: "hidden-text" }, "Chat"),
+  element("aside", { class: "side" }, element("div", { class: "spread" }, element("h2", {}, "Rooms"), element("button", { type: "button", onclick: () => make() }, "New room")), element("nav", { "aria-label": "Rooms" }, rooms.list)),
   element("div", { class: "middle" }, loading, empty, denied, room),
   here,
 );
@@ -43,7 +44,7 @@ function make(): void {
   question({ title: "New room", text: "Everybody who is signed in may come in.", line: "Name", yes: "Make it" }, async (name) => {
     const { body } = await ask<ChatRoom>(client, "POST", "/rooms", { name });
     rooms.add(body);
-    go(body.id);
+    return () => go(body.id);
   });
 }
 

@@ -57,10 +57,11 @@ const document_ = element(
 const empty = element("div", { class: "empty", hidden: true });
 const loading = element("div", { class: "loading" }, "Loading …");
 main.replaceChildren(
+  element("h1", { class: "hidden-text" }, "Editor"),
   element(
     "aside",
     { class: "side" },
-    element("div", { class: "spread" }, element("h1", {}, "Documents"), element("button", { type: "button", onclick: () => makeRoot() }, "New folder")),
+    element("div", { class: "spread" }, element("h2", {}, "Documents"), element("button", { type: "button", onclick: () => makeRoot() }, "New folder")),
     list,
   ),
   element("div", { class: "middle" }, loading, empty, document_),
@@ -234,9 +235,9 @@ function renderList(roots: readonly Root[]): void {
     ({ id }) => id,
     (root) =>
       element(
-        "section",
-        { "aria-label": root.name },
-        element("div", { class: "spread" }, element("h2", {}, root.name), element("button", { type: "button", class: "plain", "aria-label": `New document in ${root.name}`, onclick: () => void make(root.id) }, "+ New")),
+        "div",
+        {},
+        element("div", { class: "spread" }, element("h3", {}, root.name), element("button", { type: "button", class: "plain", "aria-label": `New document in ${root.name}`, onclick: () => void make(root.id) }, "+ New")),
         element("ul", { class: "plain-list" }),
       ),
     (made, { id }) => {

@@ -68,7 +68,8 @@ const COLOURS = ["#c2410c", "#15803d", "#7e22ce", "#be123c", "#0e7490", "#a16207
 
 const look = EditorView.theme({
   "&": { height: "100%", fontSize: "1rem", color: "var(--ink)", backgroundColor: "var(--surface)" },
-  "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "-2px" },
+  // The caret shows where the focus is; the line above shows that it is here.
+  "&.cm-focused": { outline: "none", boxShadow: "inset 0 2px 0 var(--accent)" },
   ".cm-scroller": { fontFamily: "inherit", lineHeight: "1.65", overflow: "auto" },
   ".cm-content": { maxWidth: "78ch", margin: "0 auto", padding: "24px 20px 40vh", caretColor: "var(--ink)" },
   ".cm-cursor": { borderLeftColor: "var(--ink)" },

@@ -92,15 +92,22 @@ export class Stage {
     return page;
   }
 
-  /** So many other people in a channel, who do nothing but be there. */
-  async crowd(size: number, channel: string): Promise<WebSocket[]> {
-    const joining = Array.from({ length: size }, async (_, at) => {
-      const token = await this.server.token(`crowd-${at}`, [channel.replace(/^presence:/, "")]);
-      const socket = new WebSocket(`${this.server.url.replace("http", "ws")}/ws?channel=${channel}&token=${token}`);
-      await new Promise((done, failed) => socket.once("open", done).once("error", failed));
-      return socket;
-    });
-    return Promise.all(joining);
+  /** So many others in a channel, who do nothing but be there: as people of their own, or some people many times. */
+  async crowd(size: number, channel: string, people = size): Promise<WebSocket[]> {
+    const joined = channel.replace(/^presence:/, "");
+    const tokens = await Promise.all(Array.from({ length: people }, (_, at) => this.server.token(`crowd-${at}`, [joined])));
+    const sockets: WebSocket[] = [];
+    // A few at a time: the kernel lets only so many wait at the door.
+    for (let at = 0; at < size; at += 100) {
+      const joining = Array.from({ length: Math.min(100, size - at) }, async (_, more) => {
+        const token = tokens[(at + more) % people];
+        const socket = new WebSocket(`${this.server.url.replace("http", "ws")}/ws?channel=${channel}&token=${token}`);
+        await new Promise((done, failed) => socket.once("open", done).once("error", failed));
+        return socket;
+      });
+      sockets.push(...(await Promise.all(joining)));
+    }
+    return sockets;
   }
 
   #listen(page: Page): void {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, header, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -18,6 +18,10 @@ use crate::remote::{PATIENCE, Server, refusal};
 const PER_SOURCE: usize = 20_000;
 /// Shorter than the server waits for the next request, so that none meets the end of its connection.
 const IDLE: Duration = Duration::from_secs(4);
+
+/// What it may mean that the server answered others, and not this one.
+const CUT_OFF: &str = "others were answered: the server may have cut this address off, as it does over twice\n  \
+                       ROOMCAST_MAX_CONNECTIONS_PER_IP; raise that, or ask for fewer --connections";
 
 /// The way in.
 pub(super) struct Door {
@@ -82,13 +86,22 @@ impl Door {
             // Half of each room.
             Mix::Mixed => (connection / self.rooms.count).is_multiple_of(2),
         };
-        let mut line = if is_websocket {
-            websocket(server, &channel).await?
+        let key = generate_key();
+        let request = if is_websocket {
+            handshake(server, &channel, &key)
         } else {
-            let request = server
+            server
                 .http
-                .get(server.at(&format!("/sse/events/{channel}")));
-            Line::stream(let_in(server.send(request).await?).await?)
+                .get(server.at(&format!("/sse/events/{channel}")))
+        };
+        let answer = match server.send(request).await {
+            Err(error) if connection > 0 => bail!("{error:#}\n  {CUT_OFF}"),
+            answer => answer?,
+        };
+        let mut line = if is_websocket {
+            upgrade(answer, &key).await?
+        } else {
+            Line::stream(let_in(answer).await?)
         };
         let first = timeout(PATIENCE, line.next()).await;
         let first = first.context("no welcome came in time")?;
@@ -140,16 +153,17 @@ fn loopback(index: usize) -> IpAddr {
 }
 
 /// A handshake (RFC 6455 section 4.1), through the same client as all else, so that TLS and refusals are the same.
-async fn websocket(server: &Server, channel: &str) -> anyhow::Result<Line> {
-    let key = generate_key();
-    let request = server
+fn handshake(server: &Server, channel: &str, key: &str) -> RequestBuilder {
+    server
         .http
         .get(server.at(&format!("/ws?channel={channel}")))
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
-        .header(header::SEC_WEBSOCKET_KEY, &key);
-    let answer = server.send(request).await?;
+        .header(header::SEC_WEBSOCKET_KEY, key)
+}
+
+async fn upgrade(answer: Response, key: &str) -> anyhow::Result<Line> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let_in(answer).await?;
         bail!("the server did not open a WebSocket; a proxy before it may not pass them on");
@@ -177,8 +191,9 @@ fn with_advice(detail: String, status: StatusCode) -> String {
             "raise ROOMCAST_MAX_BODY_BYTES of the server, or ask for fewer --bytes"
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            "raise ROOMCAST_MAX_CONNECTIONS_PER_IP of the server: so many connections may one address have (1000, if\n  \
-             nothing is said), and open half as many in a second; or ask for fewer --connections, or a --connect-rate"
+            "raise ROOMCAST_MAX_CONNECTIONS_PER_IP of the server (1000, if nothing is said): one address may have so many
+  \
+             connections, and open half as many in a second; or ask for fewer --connections, or a --connect-rate"
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             "raise ROOMCAST_MAX_CONNECTIONS of the server, if it is not shutting down, or ask for fewer --connections"

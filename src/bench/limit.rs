@@ -87,7 +87,7 @@ impl fmt::Display for Limit {
             ),
             Self::Server(cores) => write!(f, "the server: its process had {cores:.1} cores busy"),
             Self::Waiting => f.write_str(
-                "no processor: what was waited for are answers; try a larger --outstanding, or look at network and disk",
+                "no processor: answers were waited for; try a larger --outstanding, or look at network and disk",
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! `roomcast bench`: what a running server carries, found out as any client of its protocol would.
 //!
-//! Connections are opened, each in one room; when all have been welcomed, messages are published; then an end is told to
-//! every room, and when everybody has heard it, the accounts are closed.
+//! Connections are opened, each in one room. When all have been welcomed, messages are published. Then every room is
+//! told the end, and when everybody has heard it, the accounts are closed.
 
 mod crowd;
 mod desk;

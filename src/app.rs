@@ -323,7 +323,9 @@ async fn pulse(registry: Arc<Registry>, stopping: CancellationToken) {
 
 async fn sample(inner: Arc<Inner>) {
     let registry = inner.log.registry();
-    let taking = inner.samples.take(registry, &inner.metrics, &inner.stopping);
+    let taking = inner
+        .samples
+        .take(registry, &inner.metrics, &inner.stopping);
     taking.await;
 }
 

@@ -37,6 +37,7 @@ pub mod server;
 pub mod telemetry;
 
 pub mod accounts;
+pub mod bench;
 pub mod dev;
 pub mod remote;
 

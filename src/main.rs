@@ -16,6 +16,7 @@ use std::time::Duration;
 use roomcast::config::{Config, Program, Refused, UserVerb, Verb, reference};
 
 use roomcast::app::OpenError;
+use roomcast::bench;
 use roomcast::remote::{self, Heard, Said};
 use roomcast::store::{self, Store};
 use roomcast::token::{self, Claims};
@@ -187,6 +188,26 @@ async fn run(program: Program) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Bench { load, json, server } => {
+            let (files, needed) = (raise_file_limit(), load.files() + RESERVED_FILES);
+            anyhow::ensure!(
+                files >= needed,
+                "the system allows {files} open files, and this needs {needed}; raise that with ulimit -n, or ask for fewer --connections"
+            );
+            let mut signals = Signals::listen()?;
+            let stop = async || signals.stop().await;
+            let report = bench::run(&config, server.as_deref(), &load, stop).await?;
+            if json {
+                say(&report.json());
+            } else {
+                say(&report);
+            }
+            Ok(if report.is_clean() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Verb::Token {
             user,
             ttl,
@@ -220,7 +241,12 @@ async fn serve(config: Config, start: Start) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let certificate = server::Certificate::of(&config)?.map(Arc::new);
     let (scheme, max_connections) = (config.scheme(), config.max_connections);
-    raise_file_limit(max_connections);
+    let files = raise_file_limit();
+    if files < max_connections as u64 + RESERVED_FILES {
+        tracing::info!(
+            "the system allows {files} open files, fewer than ROOMCAST_MAX_CONNECTIONS={max_connections}; see ulimit -n, or LimitNOFILE of systemd"
+        );
+    }
     let (listener, ops) = listeners(&config, start.replace).await?;
     let address = listener.local_addr()?;
     let app = open(config, start.replace).await?;
@@ -355,8 +381,8 @@ async fn asked(control: Option<&server::handover::Control>) -> server::handover:
     }
 }
 
-/// As many files as the system allows: each connection is one. Many systems begin with 1,024.
-fn raise_file_limit(max_connections: usize) {
+/// As many files as the system allows, and how many that are: each connection is one. Many systems begin with 1,024.
+fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -365,12 +391,7 @@ fn raise_file_limit(max_connections: usize) {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of open files could not be raised");
     }
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if files < max_connections as u64 + RESERVED_FILES {
-        tracing::info!(
-            "the system allows {files} open files, fewer than ROOMCAST_MAX_CONNECTIONS={max_connections}; see ulimit -n, or LimitNOFILE of systemd"
-        );
-    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// What the operating system asks of the server.

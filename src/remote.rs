@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::realtime::{Channel, Cursor, Data, EventName};
 
 /// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server may take to say whether it is ready.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause before coming back.
@@ -51,9 +51,9 @@ pub struct Heard<'a> {
 }
 
 /// A server, and the key to it.
-struct Server {
-    http: Client,
-    url: String,
+pub(crate) struct Server {
+    pub(crate) http: Client,
+    pub(crate) url: String,
     key: String,
 }
 
@@ -286,7 +286,7 @@ pub async fn healthcheck(config: &Config) -> anyhow::Result<()> {
 }
 
 impl Server {
-    fn new(config: &Config, url: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, url: Option<&str>) -> anyhow::Result<Self> {
         let Some(key) = &config.api_key else {
             bail!("there is no API key; set ROOMCAST_API_KEY to the one that the server has");
         };
@@ -304,11 +304,20 @@ impl Server {
         Ok(Self { http, url, key })
     }
 
-    fn at(&self, path: &str) -> String {
+    /// The same server and key, reached in another way.
+    pub(crate) fn through(&self, http: Client) -> Self {
+        Self {
+            http,
+            url: self.url.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    pub(crate) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let answer = tokio::time::timeout(PATIENCE, request.bearer_auth(&self.key).send()).await;
         let failed = || format!("the server at {} cannot be reached", self.url);
         // Of all that went wrong the innermost says most.
@@ -339,14 +348,14 @@ fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
 }
 
 /// What a server said that did not do as it was asked.
-struct Refused {
-    detail: String,
+pub(crate) struct Refused {
+    pub(crate) detail: String,
     /// It may do it later.
     passes: bool,
 }
 
 /// The answer, if it is a success; otherwise what its problem document says.
-async fn refusal(answer: Response) -> Result<Response, Refused> {
+pub(crate) async fn refusal(answer: Response) -> Result<Response, Refused> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);

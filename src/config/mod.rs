@@ -3,6 +3,7 @@
 //! Every setting is a flag; the environment has the same under its `ROOMCAST_` name. What is not understood is refused
 //! with the name, the reason and an example.
 
+mod load;
 pub mod reference;
 mod settings;
 mod source;
@@ -17,6 +18,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::rules::Rules;
 pub use crate::store::Durability;
+pub use load::{Load, Mix};
 use reference::Effective;
 pub use settings::{Config, Guests, LogFormat, Registration};
 use source::Given;
@@ -126,7 +128,7 @@ impl Program {
         // The secrets of a demo may be short; whether a server's are good is not for its clients to say.
         let demo = matches!(
             program.verb,
-            Some(Verb::Dev { .. } | Verb::Publish { .. } | Verb::Tail { .. })
+            Some(Verb::Dev { .. } | Verb::Publish { .. } | Verb::Tail { .. } | Verb::Bench { .. })
         );
         program.config.check(demo, &given)?;
         let variables = dotenv.iter().chain(environment);

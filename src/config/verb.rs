@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::value;
+use super::{Load, value};
 use crate::realtime::{Channel, UserId};
 
 /// What the program can do.
@@ -73,6 +73,18 @@ pub enum Verb {
         /// Print every frame, not events alone.
         #[arg(long)]
         all: bool,
+        /// The server; where the settings say that it is, if nothing is said.
+        #[arg(long, value_parser = value::server, value_name = "URL")]
+        server: Option<String>,
+    },
+    /// Find out what a running server carries, with the API key: open connections, publish, and measure.
+    Bench {
+        /// How much of what.
+        #[command(flatten)]
+        load: Load,
+        /// Print what came out as one object of JSON.
+        #[arg(long)]
+        json: bool,
         /// The server; where the settings say that it is, if nothing is said.
         #[arg(long, value_parser = value::server, value_name = "URL")]
         server: Option<String>,

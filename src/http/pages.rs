@@ -37,9 +37,7 @@ impl Roomcast {
     /// The pages, for the program itself: an application that embeds the server has pages of its own.
     pub fn pages(&self) -> Router {
         let about = Router::new().route("/pages.json", get(settings));
-        let mut routes = self
-            .identifying(about)
-            .route("/assets/{file}", get(asset));
+        let mut routes = self.identifying(about).route("/assets/{file}", get(asset));
         for (path, file) in PAGES {
             routes = routes.route(
                 path,

@@ -9,7 +9,7 @@ use crate::support::described::{METHODS, OPENAPI};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MAX_WIDTH: usize = 120;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/protocol.md",
     "docs/http.md",
     "docs/operations.md",
+    "docs/performance.md",
     "docs/channels.md",
     "docs/durability.md",
 ];

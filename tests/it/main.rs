@@ -14,6 +14,7 @@ mod api;
 mod asking;
 mod asyncapi;
 mod attacks;
+mod bench;
 mod chat;
 mod churn;
 mod config;

@@ -379,6 +379,7 @@ fn documents_point_at_files_that_exist() {
         "docs/restarts.md",
         "docs/tls.md",
         "docs/operations.md",
+        "docs/performance.md",
     ]) {
         let text = read(document);
         let folder = Path::new(ROOT)

@@ -1,16 +1,19 @@
 # The commands. They are plain cargo; nothing else needs to be installed than README.md says, except for `fuzz`.
 .PHONY: run web test lint bench fuzz
 
+# Any of them does for the pages (web/e2e/support/stage.ts).
+BROWSERS = chromium chromium-browser google-chrome
+
 # How long each parser is tried by `make fuzz`.
 FUZZ_SECONDS ?= 30
 
-# A server with demo people and data, on http://127.0.0.1:3000. The client is built first where it has changed.
+# A server with demo people and data, on http://127.0.0.1:3000. The pages are built first where they have changed.
 run: web
 	cargo run -- dev
 
-web: web/sdk/dist/client.js
+web: web/dist/index.html
 
-web/sdk/dist/client.js: web/package-lock.json $(wildcard web/sdk/*.* web/sdk/src/*.ts web/sdk/src/*/*.ts)
+web/dist/index.html: web/package-lock.json $(wildcard web/sdk/*.* web/sdk/src/*.ts web/sdk/src/*/*.ts web/apps/*.* web/apps/*/*.*)
 	cd web && npm ci --no-audit --no-fund && npm run build
 	@touch $@
 
@@ -22,10 +25,11 @@ test: web lint
 	@for program in strace kosoku nginx haproxy caddy promtool; do \
 		command -v $$program >/dev/null || echo "LEFT OUT: $$program is not there, and what is tried with it; .ci/run installs it."; \
 	done
-	@echo "LEFT OUT: browsers, because this version has no web pages."
+	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit 0; done; \
+		echo "LEFT OUT: the pages in a browser, because none of $(BROWSERS) is there; .ci/run installs it."
 	@echo "=================================================================="
 	cargo build --bin roomcast
-	cd web && npm test
+	cd web && npm test && npm run e2e
 	cargo test --doc
 	cargo test --features otel --test it traces::
 	cargo test --lib --bins --tests --no-fail-fast

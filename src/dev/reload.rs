@@ -1,20 +1,24 @@
 //! Reloading pages in `dev`: where a file changes, whoever is connected hears `reload` in `global`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::notify::event::ModifyKind;
+use ::notify::{EventKind, RecursiveMode, Watcher};
 use anyhow::Context;
-use notify_debouncer_mini::notify::RecursiveMode;
-use notify_debouncer_mini::{DebounceEventResult, new_debouncer};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
 use crate::app::Roomcast;
 use crate::realtime::{Channel, Data, Event, EventName};
 
-/// How long changes gather: a build writes many files.
-const PAUSE: Duration = Duration::from_millis(150);
+/// How long it has to be quiet before changes are told: a build writes many files.
+const QUIET: Duration = Duration::from_millis(150);
+/// How long they are gathered at most.
+const LONGEST: Duration = Duration::from_secs(2);
 /// Files that are named in one event.
 const MAX_NAMED: usize = 20;
 
@@ -29,15 +33,17 @@ pub fn pages() -> Option<PathBuf> {
 /// # Errors
 /// When one of them cannot be watched; the message says which.
 pub fn watch(app: &Roomcast, paths: &[PathBuf]) -> anyhow::Result<()> {
-    // Told while it is full, a change is lost in many others: pages reload anyway.
-    let (changed, mut changes) = mpsc::channel(16);
-    let mut watching = new_debouncer(PAUSE, move |changes: DebounceEventResult| {
-        let Ok(changes) = changes else { return };
-        let paths: Vec<PathBuf> = changes.into_iter().map(|change| change.path).collect();
-        let _ = changed.try_send(paths);
+    let (changed, mut changes) = mpsc::channel(64);
+    let mut watching = ::notify::recommended_watcher(move |event: ::notify::Result<_>| {
+        if let Ok(event) = event
+            && is_change(&event)
+        {
+            // While it is full, something is about to be told anyway.
+            let _ = changed.try_send(event.paths);
+        }
     })?;
     for path in paths {
-        let watched = watching.watcher().watch(path, RecursiveMode::Recursive);
+        let watched = watching.watch(path, RecursiveMode::Recursive);
         watched.with_context(|| format!("{} cannot be watched", path.display()))?;
     }
     let (registry, stopping) = (app.registry().clone(), app.stopping().clone());
@@ -48,16 +54,16 @@ pub fn watch(app: &Roomcast, paths: &[PathBuf]) -> anyhow::Result<()> {
         let _watching = watching;
         loop {
             let paths = tokio::select! {
-                paths = changes.recv() => paths,
+                paths = gathered(&mut changes) => paths,
                 () = stopping.cancelled() => return,
             };
-            let Some(paths) = paths else { return };
-            let files: Vec<_> = paths.iter().map(|path| below(&roots, path)).collect();
-            tracing::info!(files = files.len(), "files have changed; pages reload");
+            let files = paths.iter().map(|path| below(&roots, path));
+            let files: Vec<_> = files.take(MAX_NAMED).collect();
+            tracing::info!(files = paths.len(), "files have changed; pages reload");
             registry.publish(&Event {
                 channels: [global.clone()].into(),
                 name: reload.clone(),
-                data: Data::from_value(&json!({ "files": &files[..files.len().min(MAX_NAMED)] })),
+                data: Data::from_value(&json!({ "files": files })),
                 origin: None,
                 by: None,
                 except: [].into(),
@@ -67,6 +73,34 @@ pub fn watch(app: &Roomcast, paths: &[PathBuf]) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+/// That a file is read is told, too: a page that is loaded must not have itself loaded again.
+fn is_change(event: &::notify::Event) -> bool {
+    match event.kind {
+        EventKind::Create(_) | EventKind::Remove(_) => true,
+        EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
+        _ => false,
+    }
+}
+
+/// What has changed, once it is quiet again. The watcher ends with the server.
+async fn gathered(changes: &mut mpsc::Receiver<Vec<PathBuf>>) -> BTreeSet<PathBuf> {
+    let mut paths = BTreeSet::new();
+    match changes.recv().await {
+        Some(first) => paths.extend(first),
+        None => std::future::pending().await,
+    }
+    let mut longest = std::pin::pin!(sleep(LONGEST));
+    loop {
+        tokio::select! {
+            more = timeout(QUIET, changes.recv()) => match more {
+                Ok(Some(more)) => paths.extend(more),
+                Ok(None) | Err(_) => return paths,
+            },
+            () = &mut longest => return paths,
+        }
+    }
 }
 
 /// A path as people know it: nobody else is to learn where the folder is.

@@ -91,7 +91,12 @@ async fn settings(State(app): State<Roomcast>, caller: Option<Caller>) -> impl I
 
 /// What pages are made of. Names have a hash in them.
 async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    match found(&format!("assets/{file}"), &headers) {
+    // An escaped slash would lead to another folder.
+    let inside = !file.contains(['/', '\\']);
+    match inside
+        .then(|| found(&format!("assets/{file}"), &headers))
+        .flatten()
+    {
         Some((text, packed)) => answer(&text.for_ever(), packed, &headers),
         None => Error::NotFound.into_response(),
     }

@@ -33,8 +33,8 @@ pub(super) struct NewRoot {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ShownDocumentRoot)]
 pub(super) struct Shown {
-    #[serde(flatten)]
-    root: DocumentRoot,
+    id: String,
+    name: String,
     /// `read` or `write`; nothing, where an administrator sees it by rank alone.
     #[schema(required)]
     access: Option<&'static str>,
@@ -141,7 +141,8 @@ pub(super) async fn show(
         Access::Read => "read",
         Access::Write => "write",
     });
-    Ok(Json(Shown { root, access }))
+    let DocumentRoot { id, name } = root;
+    Ok(Json(Shown { id, name, access }))
 }
 
 /// Deletes a document root, with all that is under it.

@@ -265,6 +265,7 @@ async fn reads_about_administration(reader: &mut Reader, app: &TestApp) {
     let ws = root.ws("channel=document:42").await;
     reader.gets(&root, "/api/v1/admin/rooms?limit=1").await;
     reader.gets(&root, "/api/v1/admin/connections").await;
+    reader.gets(&root, "/api/v1/admin/metrics").await;
     reader
         .deletes(&root, "/api/v1/channels/order:42/members/app-7")
         .await;

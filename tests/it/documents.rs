@@ -40,12 +40,21 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(|(at, line)| (at + 1, line))
 }
 
-/// What is routed with no description: the descriptions themselves.
-const UNDESCRIBED: [&str; 4] = [
+/// What is routed with no description: the descriptions themselves, and the pages.
+const UNDESCRIBED: [&str; 13] = [
+    "GET /",
+    "GET /admin",
     "GET /asyncapi.json",
+    "GET /assets/{file}",
+    "GET /chat",
+    "GET /client.global.js",
     "GET /client.js",
+    "GET /dashboard",
     "GET /docs",
+    "GET /editor",
     "GET /openapi.json",
+    "GET /pages.json",
+    "GET /sign-in",
 ];
 
 /// `GET /api/v1/users` and the like.

@@ -39,6 +39,7 @@ mod mistakes;
 mod notifications;
 mod observe;
 mod page;
+mod pages;
 mod poll;
 mod power;
 mod presence;

@@ -77,7 +77,7 @@ const COMMITS: [(&str, &str); 6] = [
         "last_seen.rs",
         "who comes and goes does so by connections, not requests",
     ),
-    ("dev.rs", "demo data comes with no request"),
+    ("dev/mod.rs", "demo data comes with no request"),
     (
         "transport/admit.rs",
         "who comes back into a channel of the application's own does so with no request that changes something",

@@ -97,7 +97,7 @@ impl Person {
     }
 
     /// Somebody new, logged in.
-    pub(super) async fn somebody(address: SocketAddr, name: &str) -> Self {
+    pub(crate) async fn somebody(address: SocketAddr, name: &str) -> Self {
         let mut person = Self::nobody(address);
         person.register(name).await;
         person.log_in(name).await;

@@ -69,4 +69,13 @@ describe.skipIf(!HERE)("screens", () => {
     await page.keyboard.press("Escape");
     expect(await page.getByRole("dialog").count()).toBe(0);
   });
+
+  test("a page that is told of changed files loads itself again", async () => {
+    const page = await stage.open(await stage.person("dev"), "/chat");
+    await page.locator('#state[data-state="good"]').waitFor();
+    const loaded = page.waitForEvent("load");
+    await stage.server.says(["global"], "reload", { files: ["chat.html"] }, { volatile: true });
+    await loaded;
+    await page.locator('#state[data-state="good"]').waitFor();
+  });
 });

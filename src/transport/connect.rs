@@ -38,8 +38,19 @@ pub(crate) struct Ask {
     channels: Vec<Channel>,
     cursor: Option<Resume>,
     socket: Option<SocketId>,
-    /// Only the data of events, for pages that know nothing of our frames.
-    pub(super) data_only: bool,
+    /// How an event stream is written.
+    pub(super) format: Format,
+}
+
+/// How events are written into a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// The whole frame.
+    Json,
+    /// Their data alone, for pages that know nothing of our frames.
+    Data,
+    /// The same without their names, for pages that hear no named events.
+    Message,
 }
 
 /// Where a client wants to go on.
@@ -93,13 +104,14 @@ impl Ask {
                 })?);
             }
             "format" => {
-                self.data_only = match value {
-                    "data" => true,
-                    "json" => false,
+                self.format = match value {
+                    "json" => Format::Json,
+                    "data" => Format::Data,
+                    "message" => Format::Message,
                     _ => {
                         return Err(Error::invalid(
                             "invalid-format",
-                            "The format is json or data.",
+                            "The format is json, data or message.",
                         ));
                     }
                 };
@@ -141,7 +153,7 @@ impl Ask {
             channels: Vec::new(),
             cursor: None,
             socket: None,
-            data_only: false,
+            format: Format::Json,
         };
         for (name, value) in query.0.iter().filter(|(name, _)| means(name)) {
             ask.query(name, value, app.config().max_channels)?;

@@ -12,7 +12,7 @@ use axum::extract::{FromRequestParts, Query, State};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{Ask, connect};
+use super::connect::{Ask, Format, connect};
 use super::feed::{self, Feed};
 use super::shapes::{Listening, Patience, Polled};
 use crate::app::Roomcast;
@@ -43,7 +43,7 @@ impl FromRequestParts<Roomcast> for Poll {
     async fn from_request_parts(parts: &mut Parts, app: &Roomcast) -> Result<Self, Error> {
         // A poll is gone with its answer, so a socket id of its own would name nothing.
         let ask = Ask::read(parts, app, |name| name != "socket")?;
-        if ask.data_only {
+        if ask.format != Format::Json {
             return Err(Error::invalid(
                 "invalid-format",
                 "The format of a poll is json.",

@@ -60,7 +60,7 @@ pub(crate) struct Streaming {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct EventStream {
-    /// `data`: of an event only its own data.
+    /// `data`: of an event only its own data. `message`: the same without the event's name.
     #[param(inline)]
     format: Option<Format>,
     /// The same as `cursor`, for whoever cannot send the header.
@@ -73,6 +73,7 @@ pub(crate) struct EventStream {
 enum Format {
     Json,
     Data,
+    Message,
 }
 
 /// How long a poll waits.

@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::connect::{Ask, connect};
+use super::connect::{Ask, Format, connect};
 use super::feed::{self, Feed};
 use super::shapes::{EventStream, LastEventId, Listening, Streaming};
 use crate::app::Roomcast;
@@ -77,14 +77,14 @@ async fn answer(
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
     ask.last_event_id(headers);
-    let data_only = ask.data_only;
+    let format = ask.format;
     let feed = connect(app, ask, Transport::Sse).await?;
     // How soon to come back when the line breaks; a browser's own default is up to it.
     let retry = feed.retry();
     let first = Bytes::from(format!("retry: {retry}\n"));
     let chunks = stream::unfold(Some((feed, first)), move |state| async move {
         let (mut feed, first) = state?;
-        let (chunk, more) = next(&mut feed, first, data_only).await;
+        let (chunk, more) = next(&mut feed, first, format).await;
         Some((
             Ok::<_, Infallible>(chunk),
             more.then_some((feed, Bytes::new())),
@@ -124,13 +124,11 @@ fn push<C: Send + 'static>(
 }
 
 /// The next bytes of a stream, and whether more follow. What waits together goes out together.
-async fn next(feed: &mut Feed, first: Bytes, data_only: bool) -> (Bytes, bool) {
-    let block = |frame: &Frame| {
-        if data_only {
-            frame.sse_data().clone()
-        } else {
-            frame.sse().clone()
-        }
+async fn next(feed: &mut Feed, first: Bytes, format: Format) -> (Bytes, bool) {
+    let block = |frame: &Frame| match format {
+        Format::Json => frame.sse().clone(),
+        Format::Data => frame.sse_data().clone(),
+        Format::Message => frame.sse_message(),
     };
     match feed.next().await {
         Waiting::Frames(frames) if frames.len() == 1 && first.is_empty() => {

@@ -181,6 +181,24 @@ async fn plain_data_arrives_as_it_was_said_and_breaks_out_of_nothing() {
 }
 
 #[tokio::test]
+async fn as_a_message_an_event_has_no_name_and_the_server_s_own_frames_have_theirs() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let mut stream = ada.sse("format=message").await;
+    assert_eq!(stream.welcome["type"], "welcome");
+    let cursor = app
+        .says("global", "html", &json!("<p>one\n<p>two").to_string())
+        .await;
+    let event = stream.next().await.unwrap();
+    assert_eq!(
+        (&*event.name, &*event.data, event.id),
+        ("message", "<p>one\n<p>two", Some(cursor))
+    );
+    app.stop().await;
+    assert_eq!(stream.next().await.unwrap().name, "disconnect");
+}
+
+#[tokio::test]
 async fn last_event_id_resumes_and_wins_over_the_query() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;

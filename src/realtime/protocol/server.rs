@@ -307,6 +307,17 @@ impl Frame {
             })
     }
 
+    /// The same without the event's name, for pages that hear nothing else: for a browser it is then a `message`.
+    pub fn sse_message(&self) -> Bytes {
+        let block = self.sse_data();
+        let named = "event: ".len() + self.0.name.len() + "\n".len();
+        if self.is_event() {
+            block.slice(named..)
+        } else {
+            block.clone()
+        }
+    }
+
     fn text(&self) -> &str {
         // Made from a String in `new`.
         std::str::from_utf8(&self.0.json).unwrap_or_default()

@@ -94,6 +94,12 @@ export class Server {
     return (JSON.parse(answer) as { cursor: string }).cursor;
   }
 
+  /** How many connections somebody has. */
+  async here(name: string): Promise<number> {
+    const answer = await fetch(`${this.url}/api/v1/admin/connections?search=${name}`, { headers: { authorization: `Bearer ${KEY}` } });
+    return ((await answer.json()) as { total: number }).total;
+  }
+
   /** A token for a user of an application's own, who may join these. */
   async token(user: string, channels: string[], seconds = 3_600): Promise<string> {
     const child = spawn(PROGRAM, ["token", "--user", user, "--name", user, "--ttl", `${seconds}s`, ...channels.flatMap((name) => ["--channel", name])], {

@@ -67,7 +67,11 @@ impl SseClient {
                 .expect("nothing came")?;
             let Ok(event) = event else { return None };
             self.retry = event.retry.or(self.retry);
-            let Some(name) = event.event else { continue };
+            // What has no name is a message (HTML, section 9.2.6).
+            let unnamed = event.data.is_some().then(|| "message".to_owned());
+            let Some(name) = event.event.or(unnamed) else {
+                continue;
+            };
             if name == "connected-clients" && !self.hears_counts {
                 continue;
             }

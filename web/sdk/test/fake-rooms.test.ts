@@ -308,6 +308,81 @@ describe.each<TransportName>(["sse", "polling"])("over %s, which takes no comman
   });
 });
 
+describe("what was missed and cannot be had", () => {
+  it.each<TransportName>(["websocket", "sse"])("is loaded anew on coming back over %s", async (transport) => {
+    const { client } = make({ transports: [transport] });
+    const reasons: string[] = [];
+    const load = async (reason: string) => at(reasons.push(reason) * 10);
+    const [room, bare] = [client.room<Said>(CHANNEL, { load }), client.room<Said>("order:2")];
+    const heard: number[] = [];
+    for (const one of [room, bare]) one.on("n", (n) => heard.push(n));
+    const joined = Promise.all([room.join(), bare.join()]);
+    let peer = (await fake.next(transport)).welcome();
+    // The one that has nothing to load is there first.
+    if (transport === "websocket") for (const name of ["order:2", CHANNEL]) await peer.admits(name);
+    else peer = (await fake.next(transport)).welcome();
+    await joined;
+    peer.cut();
+    const call = await fake.next(transport);
+    // What the new state has already is not heard again.
+    call.welcome({ recovered: false, cursor: at(15) }).says(event(CHANNEL, "n", 1, 20), event(CHANNEL, "n", 2, 21), event("order:2", "n", 3, 22));
+    await until("the rest was heard", () => heard.length >= 2);
+    expect([heard.sort(), reasons, room.state, bare.state]).toEqual([[2, 3], ["initial", "gap"], "joined", "joined"]);
+  });
+
+  it("is loaded anew in the middle of polling", async () => {
+    const { client } = make({ transports: ["polling"] });
+    const reasons: string[] = [];
+    const room = client.room<Said>(CHANNEL, { load: async (reason) => at(reasons.push(reason) * 10) });
+    const joined = room.join();
+    const call = await fake.next("polling");
+    expect(call.cursor).toBe(at(10));
+    call.polled({ events: [], cursor: at(10), recovered: true });
+    expect(await joined).toEqual({ wasRecovering: false, recovered: true });
+    (await fake.next("polling")).polled({ events: [], cursor: at(20), recovered: false });
+    expect((await fake.next("polling")).cursor).toBe(at(20));
+    await until("it was loaded", () => reasons.length === 2 && room.state === "joined");
+    expect(reasons).toEqual(["initial", "gap"]);
+  });
+
+  it("takes nothing that is said meanwhile, though a cut comes between and the load gives no cursor", async () => {
+    const { client } = make();
+    let done: ((cursor: undefined) => void) | undefined;
+    const room = client.room<Said>(CHANNEL, {
+      load: (reason) => (reason === "initial" ? Promise.resolve(at(5)) : new Promise<undefined>((resolve) => (done = resolve))),
+    });
+    const heard: number[] = [];
+    room.on("n", (n) => heard.push(n));
+    const joined = room.join();
+    const peer = (await fake.next("websocket")).welcome();
+    await peer.admits(CHANNEL, { recovered: false });
+    peer.says(event(CHANNEL, "n", 1, 11));
+    await until("it has come", () => client.cursor === at(11));
+    peer.cut();
+    const call = await fake.next("websocket");
+    expect(call.cursor).toBe(at(11));
+    call.welcome({ recovered: true, cursor: at(11) }).says(event(CHANNEL, "n", 2, 12));
+    await until("that has come, too", () => client.cursor === at(12));
+    expect(heard).toEqual([]);
+    done?.(undefined);
+    await joined;
+    await until("all were heard", () => heard.length === 2);
+    expect(heard).toEqual([1, 2]);
+  });
+
+  it("denies the room where it cannot be loaded at the third time of asking", async () => {
+    stopClock();
+    const { client } = make();
+    let asked = 0;
+    const room = client.room(CHANNEL, { load: () => Promise.reject(new Error(`no, ${++asked}`)) });
+    const joined = room.join().catch((error) => error);
+    await pass(0);
+    await pass(1_000);
+    await pass(2_000);
+    expect([await joined, asked, room.state]).toMatchObject([{ code: "unavailable", message: expect.stringContaining("no, 3") }, 3, "denied"]);
+  });
+});
+
 it("leaves a room on the wire that was left while the connection was away", async () => {
   const { room, peer } = await inRoom();
   peer.cut();

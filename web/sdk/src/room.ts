@@ -183,6 +183,8 @@ export class Room<Events extends EventMap = ServerEvents> {
 
   /** @internal */
   hear(frame: EventFrame): void {
+    // Left, and the server does not know yet. What nobody needs to join is heard without.
+    if (this.#state === "idle" && this.visit > 0) return;
     if (this.#held) {
       this.#held.push(frame);
       return;

@@ -308,6 +308,23 @@ describe.each<TransportName>(["sse", "polling"])("over %s, which takes no comman
   });
 });
 
+it("hears nothing of a room that it has left, whatever is still on its way, and joins it afresh", async () => {
+  const { client, room, peer } = await inRoom();
+  const heard: unknown[] = [];
+  room.on("n", (n) => heard.push(n));
+  client.room<Said>("global").on("n", (n) => heard.push(n));
+  room.leave();
+  const leave = await peer.hears("leave");
+  peer.says(event(CHANNEL, "n", 1, 11), event("global", "n", 2, 12)).acks(leave, { channel: CHANNEL });
+  await until("it has come", () => client.cursor === at(12));
+  expect(heard).toEqual([2]);
+  const joined = room.join();
+  expect(await peer.admits(CHANNEL)).not.toHaveProperty("cursor");
+  await joined;
+  peer.says(event(CHANNEL, "n", 3, 13));
+  await until("it was heard", () => heard.length === 2);
+});
+
 describe("what was missed and cannot be had", () => {
   it.each<TransportName>(["websocket", "sse"])("is loaded anew on coming back over %s", async (transport) => {
     const { client } = make({ transports: [transport] });

@@ -7,7 +7,6 @@ import { type Call, type Command, Fake, type Peer, at, event, welcome } from "./
 
 interface Holder {
   readonly channels: Set<string>;
-  /** Has it, and says whether it wants more. */
   readonly tell: (frame: EventFrame) => void;
 }
 

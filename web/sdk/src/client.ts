@@ -50,6 +50,8 @@ export class Roomcast implements Host {
   #user: User | null | undefined;
   #cursor: Cursor | undefined;
   #link: Link | undefined;
+  /** The server has welcomed this connection. The state is `connected` also while a stream is opened anew. */
+  #live = false;
   /** Counts connections; what an earlier one still says is not listened to. */
   #turn = 0;
   #asked: readonly Room<never>[] = [];
@@ -160,7 +162,7 @@ export class Roomcast implements Host {
   /** @internal */
   enter(room: Room<never>): void {
     this.#active.add(room);
-    if (this.#state !== "connected") return void this.connect();
+    if (!this.#live) return void this.connect();
     if (this.#link?.send) this.#join(room);
     else this.#reopen();
   }
@@ -169,7 +171,7 @@ export class Roomcast implements Host {
   exit(room: Room<never>): void {
     this.#active.delete(room);
     this.#outgoing.forget(room.channel);
-    if (this.#state !== "connected") return;
+    if (!this.#live) return;
     if (this.#link?.send) this.#command({ type: "leave", channel: room.channel }).catch(() => {});
     else this.#reopen();
   }
@@ -184,21 +186,23 @@ export class Roomcast implements Host {
       ...(options.volatile ? { volatile: true as const } : {}),
       ...(options.toSelf ? { toSelf: true as const } : {}),
     };
-    const ready = this.#state === "connected" && this.#rooms.get(channel)?.state === "joined";
-    if (ready && this.#link?.send) return this.#command(frame).then((ack) => ack.cursor);
-    if (ready) {
-      const message = "Publishing needs a WebSocket, which the network does not let through; use your HTTP API.";
-      return Promise.reject(new RoomcastError("unavailable", message));
-    }
-    if (options.volatile || options.queue === false || !this.#active.has(this.#rooms.get(channel) as Room<never>)) {
+    const room = this.#rooms.get(channel);
+    if (room?.inside) return this.#command(frame).then((ack) => ack.cursor);
+    // Joined, or about to be: then it can wait.
+    if (options.volatile || options.queue === false || !room?.state.startsWith("join")) {
       return Promise.reject(new RoomcastError("offline", `There is no connection to ${channel} now.`));
     }
     return this.#outgoing.wait(frame).then((ack) => ack.cursor);
   }
 
   /** @internal */
+  heard(frame: EventFrame): void {
+    this.#events.emit("event", frame);
+  }
+
+  /** @internal */
   async describe(room: Room<never>, meta: unknown): Promise<void> {
-    if (this.#state !== "connected" || room.state !== "joined" || !this.#link?.send) return;
+    if (!room.inside || !this.#link?.send) return;
     const ack = await this.#command({ type: "presence", channel: room.channel, meta });
     if (ack.members) room.list(ack.members, ack.count);
   }
@@ -239,6 +243,7 @@ export class Roomcast implements Host {
       },
     };
     this.#link = TRANSPORTS[name](this.#ask(channels), listener);
+    this.#listen();
   }
 
   #ask(rooms: readonly Room<never>[]): Ask {
@@ -261,16 +266,18 @@ export class Roomcast implements Host {
     switch (frame.type) {
       case "welcome":
         return this.#welcome(frame);
-      case "event":
+      case "event": {
         this.#see(frame.cursor);
         if (frame.event === "token-expiring") void this.#renew();
-        this.#events.emit("event", frame);
-        return this.#rooms.get(frame.channel)?.hear(frame);
+        const room = this.#rooms.get(frame.channel);
+        return room ? room.hear(frame) : this.heard(frame);
+      }
       case "heartbeat":
         return this.#see(frame.cursor);
       case "ack":
-        // Of a join it is where the connection is now; the rooms know by themselves how far they are.
-        this.#see(frame.cursor);
+        // Of a join it is where the connection is now; the rooms know by themselves how far they are. Of a publish it is
+        // where the event is, and what came before it may not be here yet.
+        if (frame.channel) this.#see(frame.cursor);
         return this.#outgoing.acked(frame);
       case "error":
         return this.#outgoing.failed(frame);
@@ -287,6 +294,7 @@ export class Roomcast implements Host {
     this.#debug("welcome", frame.cursor, "recovered", frame.recovered);
     this.#user = frame.user ?? this.#user ?? null;
     this.#heartbeat = frame.heartbeat * 1_000;
+    this.#listen();
     this.#cursor = frame.cursor;
     this.#failures = 0;
     this.#renewed = false;
@@ -297,17 +305,19 @@ export class Roomcast implements Host {
     this.#lost = false;
     for (const { resolve } of this.#connecting.splice(0)) resolve();
     const recovered = frame.recovered ?? true;
+    const late = [...this.#active].filter((room) => !this.#asked.includes(room));
+    this.#live = true;
     for (const room of this.#asked) {
       const members = frame.presence?.[room.channel];
       if (members) room.list(members, frame.presenceCounts?.[room.channel]);
       if (this.#active.has(room)) this.#entered(room, recovered);
+      else this.exit(room);
     }
-    for (const room of this.#active) if (!this.#asked.includes(room)) this.#join(room);
-    if (this.#asked.some((room) => !this.#active.has(room))) this.#active.size && this.#link?.send === undefined && this.#reopen();
+    for (const room of late) if (this.#active.has(room)) this.enter(room);
   }
 
   #join(room: Room<never>): void {
-    const { channel, meta } = room;
+    const { channel, meta, visit } = room;
     // What is volatile alone has no past; a room that comes back by itself goes on from where the client was.
     const cursor = channel.startsWith("presence:") ? undefined : room.seen;
     const turn = this.#turn;
@@ -318,24 +328,27 @@ export class Roomcast implements Host {
       ...(meta === undefined ? {} : { meta }),
     };
     const joined = (ack: AckFrame) => {
-      if (!this.#active.has(room)) return;
+      // Left since, and perhaps joined again: that has an answer of its own.
+      if (visit !== room.visit) return;
       if (ack.members) room.list(ack.members, ack.count);
       this.#entered(room, ack.recovered ?? true, ack.events);
+      // Described anew since.
+      if (JSON.stringify(meta) !== JSON.stringify(room.meta)) this.describe(room, room.meta).catch(() => {});
     };
     this.#command(frame, joined).catch((error: RoomcastError) => {
-      if (turn !== this.#turn || !this.#active.has(room)) return;
+      if (turn !== this.#turn || visit !== room.visit) return;
       if (!error.retryable) return this.#deny(room, error);
       // Not now: a little later, on the same connection.
       this.#timers.after("rejoin", pause(1, this.#options.backoff), () => {
-        for (const late of this.#active) if (late.state === "joining") this.#join(late);
+        for (const late of this.#active) if (!late.inside) this.#join(late);
       });
     });
   }
 
   #entered(room: Room<never>, recovered: boolean, missed?: readonly EventFrame[]): void {
-    room.welcomed(recovered, missed);
-    if (!this.#link?.send) return;
+    // Before anybody is told, so that nothing goes ahead of what has waited.
     for (const { frame, resolve, reject } of this.#outgoing.take(room.channel)) this.#command(frame).then(resolve, reject);
+    room.welcomed(recovered, missed);
   }
 
   #deny(room: Room<never>, error: RoomcastError): void {
@@ -346,14 +359,17 @@ export class Roomcast implements Host {
 
   #command(frame: ClientFrame, then?: (ack: AckFrame) => void): Promise<AckFrame> {
     const send = this.#link?.send;
-    if (!send) return Promise.reject(new RoomcastError("offline", "There is no connection for commands now."));
+    if (!send) {
+      const message = "Publishing needs a WebSocket, which the network does not let through; use your HTTP API.";
+      return Promise.reject(new RoomcastError("unavailable", message));
+    }
     return this.#outgoing.send(frame, send, then);
   }
 
   // Ending, and coming back.
 
   #ended(end: End): void {
-    const [bye, welcomed] = [this.#bye, this.#state === "connected"];
+    const [bye, welcomed] = [this.#bye, this.#live];
     this.#debug("ended", end, bye?.code);
     this.#close();
     for (const room of this.#active) room.interrupted();
@@ -367,20 +383,20 @@ export class Roomcast implements Host {
       if (end.code === 4401 && this.#again()) return;
       return this.#end("disconnected", { code: String(end.code), message: "The server has ended the connection." });
     }
-    if (welcomed || bye) return this.#retry({ retry: bye?.retry });
-    // It never began. An answer says why; a WebSocket does not tell, so the same is asked in another way.
-    if (end.status !== undefined) void this.#judge(end, false);
+    if (welcomed || bye) return this.#retry({ retry: bye?.retry ?? end.retry });
+    // It never began. A WebSocket does not tell why, and an answer may be that of a proxy: the same is asked in another way.
+    if (end.status === 401 || end.retry !== undefined) void this.#judge(end);
     else void this.#probe();
   }
 
-  /** Asks over HTTP what a WebSocket is not told: whether the login and every channel are good. */
+  /** Asks over HTTP whether the login and every channel are good. */
   async #probe(): Promise<void> {
     const turn = this.#turn;
     const end = await probe(this.#ask([...this.#active]));
-    if (turn === this.#turn) await this.#judge(end, true);
+    if (turn === this.#turn) await this.#judge(end);
   }
 
-  async #judge(end: End, probed: boolean): Promise<void> {
+  async #judge(end: End): Promise<void> {
     const turn = this.#turn;
     switch (end.status) {
       case 401:
@@ -403,7 +419,7 @@ export class Roomcast implements Host {
       }
       case 200:
         // The network does not let this transport through: another one does.
-        if (probed) this.#descend();
+        this.#descend();
         return this.#retry({});
       default:
         return this.#retry({ retry: end.retry });
@@ -469,7 +485,7 @@ export class Roomcast implements Host {
   /** A stream takes no commands: to change its rooms it is opened anew, from where it was. */
   #reopen(): void {
     this.#timers.after("reopen", 10, () => {
-      if (this.#state === "connected") void this.#open();
+      if (this.#live) void this.#open();
     });
   }
 
@@ -491,6 +507,8 @@ export class Roomcast implements Host {
 
   #close(): void {
     this.#turn += 1;
+    this.#live = false;
+    for (const room of this.#active) room.inside = false;
     for (const name of ["retry", "silence", "climb", "reopen", "rejoin"] as const) this.#timers.stop(name);
     this.#link?.close();
     this.#link = undefined;

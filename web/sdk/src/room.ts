@@ -38,6 +38,7 @@ export interface Host {
   exit(room: Room<never>): void;
   publish(channel: string, event: string, data: unknown, options: PublishOptions): Promise<Cursor | undefined>;
   describe(room: Room<never>, meta: unknown): Promise<void>;
+  heard(frame: EventFrame): void;
 }
 
 export type EventMap = object;
@@ -59,6 +60,10 @@ export class Room<Events extends EventMap = ServerEvents> {
   seen: Cursor | undefined;
   /** The server has let it in before, so it comes back with the client's cursor. @internal */
   entered = false;
+  /** The server has it in on this connection. @internal */
+  inside = false;
+  /** Counts how often it was left. @internal */
+  visit = 0;
 
   /** @internal */
   constructor(host: Host, channel: string, options: RoomOptions) {
@@ -154,7 +159,7 @@ export class Room<Events extends EventMap = ServerEvents> {
   /** @internal The server has let it in. */
   welcomed(recovered: boolean, missed: readonly EventFrame[] = []): void {
     const wasRecovering = this.entered;
-    this.entered = true;
+    this.entered = this.inside = true;
     if (recovered || !this.#options.load) {
       this.#become("joined");
       for (const frame of missed) this.hear(frame);
@@ -178,6 +183,8 @@ export class Room<Events extends EventMap = ServerEvents> {
 
   /** @internal */
   hear(frame: EventFrame): void {
+    // Left, and the server does not know yet. What nobody needs to join is heard without.
+    if (this.#state === "idle" && this.visit > 0) return;
     if (this.#held) {
       this.#held.push(frame);
       return;
@@ -188,6 +195,7 @@ export class Room<Events extends EventMap = ServerEvents> {
       this.seen = frame.cursor;
     }
     this.#follow(frame);
+    this.#host.heard(frame);
     this.#listeners.emit(`event ${frame.event}`, frame.data, frame);
     this.#listeners.emit("any", frame);
   }
@@ -234,6 +242,7 @@ export class Room<Events extends EventMap = ServerEvents> {
 
   async #load(reason: "initial" | "gap", then: () => void): Promise<void> {
     const held: EventFrame[] = (this.#held = []);
+    const { seen } = this;
     let cursor: Cursor | null | undefined | void;
     for (let attempt = 0; ; attempt++) {
       try {
@@ -253,7 +262,7 @@ export class Room<Events extends EventMap = ServerEvents> {
     // Left meanwhile, or begun anew.
     if (this.#held !== held) return;
     this.#held = undefined;
-    this.seen = cursor ?? this.seen;
+    this.seen = cursor ?? seen;
     if (reason === "gap") this.#become("joined");
     for (const frame of held) this.hear(frame);
     then();
@@ -261,7 +270,8 @@ export class Room<Events extends EventMap = ServerEvents> {
 
   #reset(): void {
     this.#held = undefined;
-    this.entered = false;
+    this.entered = this.inside = false;
+    this.visit += 1;
     this.seen = undefined;
     this.#members.clear();
     this.#list = [];

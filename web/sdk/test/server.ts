@@ -124,20 +124,21 @@ export class Server {
   }
 }
 
-/** A line between a client and a server that can be cut, frozen, and closed to upgrades. */
+/** A line between a client and a server that can be cut, frozen, and closed to upgrades and to streams. */
 export class Line {
   readonly #sockets = new Set<Socket>();
   #frozen = false;
   upgrades = true;
+  streams = true;
   up = true;
 
-  static async to(server: Server): Promise<Line> {
+  static async to(server: { readonly address: string }): Promise<Line> {
     const line = new Line(server);
     await new Promise<void>((done) => line.#listener.listen(0, "127.0.0.1", done));
     return line;
   }
 
-  private constructor(readonly server: Server) {}
+  private constructor(readonly server: { readonly address: string }) {}
 
   readonly #listener = createServer((near) => {
     if (!this.up) return void near.resetAndDestroy();
@@ -149,7 +150,8 @@ export class Line {
     ] as const) {
       this.#sockets.add(one);
       one.on("data", (bytes: Buffer) => {
-        if (!this.upgrades && /^GET \/ws/.test(bytes.toString("latin1", 0, 16))) {
+        const head = bytes.toString("latin1", 0, 16);
+        if ((!this.upgrades && head.startsWith("GET /ws")) || (!this.streams && head.startsWith("GET /sse"))) {
           near.end("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
           return void far.destroy();
         }
@@ -186,10 +188,13 @@ export class Line {
   }
 }
 
+/** Kept from before a test stops the clock. */
+const after = setTimeout;
+
 export async function until(what: string, holds: () => boolean, ms = 15_000): Promise<void> {
-  const end = Date.now() + ms;
+  const end = performance.now() + ms;
   while (!holds()) {
-    if (Date.now() > end) throw new Error(`it never came to that: ${what}`);
-    await new Promise((done) => setTimeout(done, 5));
+    if (performance.now() > end) throw new Error(`it never came to that: ${what}`);
+    await new Promise((done) => after(done, 5));
   }
 }

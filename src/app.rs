@@ -124,6 +124,16 @@ impl Roomcast {
             Arc::clone(app.registry()),
             app.0.stopping.clone(),
         ));
+        for rounds in app.registry().rounds() {
+            let (rounds, ended) = (Arc::clone(rounds), app.0.ended.clone());
+            // To the very end: what is said last goes out there, too.
+            app.0.doors.spawn(async move {
+                tokio::select! {
+                    () = rounds.go() => {}
+                    () = ended.cancelled() => {}
+                }
+            });
+        }
         app.0.tasks.spawn(sample(Arc::clone(&app.0)));
         app.0.tasks.spawn(relieve(
             Arc::clone(app.registry()),

@@ -267,9 +267,9 @@ impl Metrics {
         replayed.inc_by(events as u64);
     }
 
-    /// What was told at `told` has just been written.
-    pub(crate) fn delivered(&self, transport: Transport, told: Instant) {
-        self.delivery[transport.place()].observe(told.elapsed());
+    /// What was told at `told` has been written by `now`.
+    pub(crate) fn delivered(&self, transport: Transport, told: Instant, now: Instant) {
+        self.delivery[transport.place()].observe(now.saturating_duration_since(told));
     }
 
     /// How long deliveries have taken, over all transports.

@@ -1,7 +1,7 @@
 //! Rooms and what goes through them, in memory: no HTTP, no SQL, no await while state changes.
 //!
 //! In reading order: a [`Channel`] is an address, an [`Event`] is published to it, the [`Registry`] finds the
-//! [`Room`](room::Room)s, and each [`Connection`] has an [`Outbox`] that its transport empties.
+//! [`Room`](room::Room)s, and each [`Connection`] has an [`Outbox`] that its transport empties, many of them in [`Rounds`].
 
 pub mod channel;
 pub mod close;
@@ -15,6 +15,7 @@ mod presence;
 pub mod protocol;
 pub mod registry;
 mod room;
+pub mod rounds;
 mod scales;
 pub mod user;
 
@@ -27,5 +28,6 @@ pub use event::{Event, EventName, Origin};
 pub use outbox::Outbox;
 pub use presence::Members;
 pub use registry::Registry;
+pub use rounds::Rounds;
 pub use scales::Scales;
 pub use user::{User, UserId};

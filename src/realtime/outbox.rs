@@ -1,12 +1,13 @@
 //! The bounded queue between a connection's rooms and its transport.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
 
 use super::close::Close;
 use super::protocol::{Frame, Newest};
+use super::rounds::{Reader, Rounds};
 
 /// What each queued frame is counted with beside its bytes: the pointer in the queue and its share of the frame's head.
 const FRAME_OVERHEAD: usize = 64;
@@ -31,6 +32,19 @@ struct Queue {
     /// What the transport has taken last, and is still sending as far as anybody knows.
     taken: usize,
     closed: Option<Close>,
+    /// Who sends what waits, where that is not the connection's own task.
+    reader: Option<(Arc<Rounds>, Weak<dyn Reader>)>,
+}
+
+/// What was found in an outbox by whoever brings room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// All that waited, in order; not empty.
+    Frames,
+    /// The connection ends.
+    Closed(Close),
+    /// Nothing waits.
+    Nothing,
 }
 
 /// What a transport finds in an outbox.
@@ -63,23 +77,18 @@ impl Outbox {
         queue.bytes += frame.as_ref().map_or(0, weight);
         if queue.bytes + queue.taken > self.max_bytes && !alone {
             // Nobody will read it any more; the client gets it all again from its cursor.
-            *queue = Queue {
-                closed: Some(Close::SlowConsumer),
-                taken: queue.taken,
-                ..Queue::default()
-            };
+            queue.forget(Close::SlowConsumer);
             self.filled.notify_one();
             return;
         }
         let Some(frame) = frame else { return };
-        match &mut queue.held {
-            Some(held) => held.push_back(frame),
-            None => {
-                queue.frames.push_back(frame);
-                if queue.frames.len() == 1 {
-                    self.filled.notify_one();
-                }
-            }
+        if let Some(held) = &mut queue.held {
+            held.push_back(frame);
+            return;
+        }
+        queue.frames.push_back(frame);
+        if queue.frames.len() == 1 {
+            self.ring(&queue);
         }
     }
 
@@ -102,7 +111,39 @@ impl Outbox {
         if let Some(held) = queue.held.take() {
             queue.frames.extend(held);
         }
+        self.ring(&queue);
+    }
+
+    /// From now on somebody is served in rounds. What waits already is for the caller to send.
+    pub fn serve_in(&self, rounds: &Arc<Rounds>, reader: Weak<dyn Reader>) {
+        self.queue.lock().unwrap().reader = Some((Arc::clone(rounds), reader));
+    }
+
+    /// From now on the connection's own task sends what waits.
+    pub fn serve_alone(&self) {
+        self.queue.lock().unwrap().reader = None;
+    }
+
+    /// Tells whoever sends that something waits.
+    fn ring(&self, queue: &Queue) {
+        match &queue.reader {
+            Some((rounds, reader)) => {
+                if let Some(reader) = reader.upgrade() {
+                    rounds.add(reader);
+                }
+            }
+            None => self.filled.notify_one(),
+        }
+    }
+
+    /// Has the connection's own task look.
+    pub fn stir(&self) {
         self.filled.notify_one();
+    }
+
+    /// Waits until the connection's own task is to look.
+    pub async fn stirred(&self) {
+        self.filled.notified().await;
     }
 
     /// Ends the connection, once what waits has been sent. The first reason stands.
@@ -124,12 +165,7 @@ impl Outbox {
 
     /// Ends the connection at once: what waits is not sent any more. The first reason stands.
     pub fn cut(&self, close: Close) {
-        let mut queue = self.queue.lock().unwrap();
-        *queue = Queue {
-            closed: queue.closed.or(Some(close)),
-            taken: queue.taken,
-            ..Queue::default()
-        };
+        self.queue.lock().unwrap().forget(close);
         self.filled.notify_one();
     }
 
@@ -150,16 +186,34 @@ impl Outbox {
 
     /// Takes all that waits. Whoever takes has sent what it took before.
     pub fn try_take(&self) -> Option<Waiting> {
+        let mut frames = VecDeque::new();
+        match self.take_into(&mut frames) {
+            Taken::Frames => Some(Waiting::Frames(frames)),
+            Taken::Closed(close) => Some(Waiting::Closed(close)),
+            Taken::Nothing => None,
+        }
+    }
+
+    /// Takes all that waits, in exchange for an empty queue.
+    pub fn take_into(&self, frames: &mut VecDeque<Frame>) -> Taken {
         let mut queue = self.queue.lock().unwrap();
         if !queue.frames.is_empty() {
             let held = queue.held.iter().flatten().map(weight).sum();
             queue.taken = queue.bytes - held;
             queue.bytes = held;
-            queue.newest.clear();
-            return Some(Waiting::Frames(std::mem::take(&mut queue.frames)));
+            if !queue.newest.is_empty() {
+                queue.newest.clear();
+            }
+            std::mem::swap(&mut queue.frames, frames);
+            return Taken::Frames;
         }
         queue.taken = 0;
-        queue.closed.map(Waiting::Closed)
+        queue.closed.map_or(Taken::Nothing, Taken::Closed)
+    }
+
+    /// What was taken has been sent.
+    pub fn settle(&self) {
+        self.queue.lock().unwrap().taken = 0;
     }
 }
 
@@ -169,6 +223,16 @@ fn weight(frame: &Frame) -> usize {
 }
 
 impl Queue {
+    /// Lets go of what waits: the connection ends. The first reason stands.
+    fn forget(&mut self, close: Close) {
+        *self = Self {
+            closed: self.closed.or(Some(close)),
+            taken: self.taken,
+            reader: self.reader.take(),
+            ..Self::default()
+        };
+    }
+
     /// Puts a frame into the place of the one that it is the newest of; gives it back where there is none.
     fn replace(&mut self, frame: Frame) -> Option<Frame> {
         let Some(newest) = frame.newest() else {

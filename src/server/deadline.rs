@@ -32,6 +32,11 @@ impl<S> Deadline<S> {
         }
     }
 
+    /// The stream itself.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Fails reads, too, when nothing has come for a time.
     pub(super) fn idle_at_most(mut self, time: Duration) -> Self {
         self.idle = Some((time, Box::pin(tokio::time::sleep(time))));

@@ -21,7 +21,7 @@ use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::Frame;
 use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Handle, Membership};
-use crate::realtime::{Channel, Close, Connection, Cursor, Event, Members, Registry};
+use crate::realtime::{Channel, Close, Connection, Cursor, Event, Members, Registry, Rounds};
 
 /// How far behind a connection may be to go live: what then still has to be read may be this much.
 const NEAR: u64 = 1_024;
@@ -128,11 +128,23 @@ impl Feed {
         self.ending = word;
     }
 
+    /// Where deliveries are counted.
+    pub(super) fn app(&self) -> &Roomcast {
+        &self.app
+    }
+
+    /// The rounds that its connection may be served in.
+    pub(super) fn rounds(&self) -> &Arc<Rounds> {
+        self.registry.rounds_of(self.handle.connection())
+    }
+
     /// Notes that what was told at this time has been written.
     pub(super) fn wrote(&self, told: Option<Instant>) {
         if let Some(told) = told {
             let transport = self.connection().transport;
-            self.app.metrics().delivered(transport, told);
+            self.app
+                .metrics()
+                .delivered(transport, told, Instant::now());
         }
     }
 
@@ -186,9 +198,7 @@ impl Feed {
         }
         loop {
             // Looked at each time: what waited while the client took the last was perhaps said after the end.
-            if self.term.as_ref().is_some_and(Term::is_over) {
-                self.end_term();
-            }
+            self.check_term();
             if self.replay.is_none() {
                 return self.connection().outbox.try_take();
             }
@@ -212,15 +222,7 @@ impl Feed {
         loop {
             tokio::select! {
                 biased;
-                due = term::due(self.term.as_mut()) => match due {
-                    Due::Word(ends) => {
-                        let connection = self.handle.connection();
-                        if let Some(word) = term::word(connection, ends) {
-                            connection.outbox.push(word);
-                        }
-                    }
-                    Due::End => self.end_term(),
-                },
+                due = term::due(self.term.as_mut()) => self.comes_due(due),
                 waiting = self.handle.connection().outbox.take() => return waiting,
                 () = &mut self.silence => {
                     // Through the registry, so that its cursor is true where it stands among the events.
@@ -228,6 +230,45 @@ impl Feed {
                     self.silence.as_mut().reset(Instant::now() + self.heartbeat);
                 }
             }
+        }
+    }
+
+    /// Waits until the connection's own task has something to do, where others send: `written` says when they last did.
+    pub(super) async fn stirs(&mut self, written: impl Fn() -> Instant) {
+        loop {
+            tokio::select! {
+                biased;
+                due = term::due(self.term.as_mut()) => self.comes_due(due),
+                () = self.handle.connection().outbox.stirred() => return,
+                () = &mut self.silence => {
+                    let silent_since = written();
+                    if silent_since + self.heartbeat <= Instant::now() {
+                        self.registry.send_cursor(self.handle.connection(), Frame::heartbeat);
+                        self.silence.as_mut().reset(Instant::now() + self.heartbeat);
+                    } else {
+                        self.silence.as_mut().reset(silent_since + self.heartbeat);
+                    }
+                }
+            }
+        }
+    }
+
+    fn comes_due(&mut self, due: Due) {
+        match due {
+            Due::Word(ends) => {
+                let connection = self.handle.connection();
+                if let Some(word) = term::word(connection, ends) {
+                    connection.outbox.push(word);
+                }
+            }
+            Due::End => self.end_term(),
+        }
+    }
+
+    /// Ends the connection where its token has ended.
+    pub(super) fn check_term(&mut self) {
+        if self.term.as_ref().is_some_and(Term::is_over) {
+            self.end_term();
         }
     }
 

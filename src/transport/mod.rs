@@ -12,6 +12,7 @@ pub(crate) mod connect;
 mod feed;
 mod fragments;
 mod join;
+mod line;
 pub(crate) mod poll;
 mod rate;
 mod renew;

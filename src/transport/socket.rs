@@ -109,6 +109,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         })
     }
 
+    /// Waits until all that was sent has gone out.
+    ///
+    /// # Errors
+    /// When the client has taken nothing for too long.
+    pub async fn flush(&mut self) -> Result<(), End> {
+        self.frames.flush().await.map_err(|_| End::Gone)
+    }
+
     /// Says what is still to be said and why it ends, and leaves the client time to read that.
     pub async fn close(mut self, close: Close, last: impl IntoIterator<Item = Message>) {
         let reason = CloseFrame {

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::command::{self, Pending};
 use super::feed::{self, Feed};
+use super::line::{Line, Own, Sent};
 use super::rate::{Rate, Verdict};
 use super::socket::{End, Limits, Message, Socket};
 use crate::app::Roomcast;
@@ -39,11 +40,13 @@ pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
     match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
         Ok(parts) => {
             let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
-            serve(stream, read, feed, app).await;
+            let line = Line::new(stream.into_inner(), &feed);
+            let own = Deadline::new(Own(Arc::clone(&line)), app.config().ping_timeout);
+            serve(own, read, feed, app, Some(line)).await;
         }
         Err(upgraded) => {
             let stream = Deadline::new(TokioIo::new(upgraded), app.config().ping_timeout);
-            serve(stream, Vec::new(), feed, app).await;
+            serve(stream, Vec::new(), feed, app, None).await;
         }
     }
 }
@@ -53,6 +56,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     read: Vec<u8>,
     feed: Feed,
     app: Roomcast,
+    line: Option<Arc<Line>>,
 ) {
     let config = app.config();
     let limits = Limits {
@@ -64,6 +68,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let conversation = Conversation {
         socket,
         feed,
+        line,
         rate: Rate::new(config.messages_per_second),
         pending: None,
         patience: Box::pin(tokio::time::sleep(config.heartbeat)),
@@ -78,6 +83,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 struct Conversation<S> {
     socket: Socket<S>,
     feed: Feed,
+    /// Where others send, too: on plain TCP.
+    line: Option<Arc<Line>>,
     app: Roomcast,
     rate: Rate,
     /// The command that is being carried out; the next is read when it is done.
@@ -116,6 +123,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         if !listening {
             self.pinged = false;
         }
+        if let Some(line) = self.line.clone() {
+            line.open(&self.feed);
+            return tokio::select! {
+                () = self.feed.stirs(|| line.written()) => self.catch_up(&line).await,
+                message = self.socket.read(), if listening => self.receive(message),
+                () = done(&mut self.pending), if self.pending.is_some() => {
+                    self.pending = None;
+                    Ok(())
+                }
+                () = &mut self.patience, if listening => self.ping().await,
+            };
+        }
         tokio::select! {
             waiting = self.feed.next() => self.take(waiting).await,
             message = self.socket.read(), if listening => self.receive(message),
@@ -124,6 +143,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 Ok(())
             }
             () = &mut self.patience, if listening => self.ping().await,
+        }
+    }
+
+    /// Sends what others could not, and waits for the client to take it.
+    async fn catch_up(&mut self, line: &Line) -> Result<(), End> {
+        let mut frames = VecDeque::new();
+        loop {
+            // What waited while the client took the last was perhaps said after the end.
+            self.feed.check_term();
+            match line.send(&mut frames) {
+                Sent::All => return Ok(()),
+                Sent::Closed(close) => return Err(End::Close(close)),
+                Sent::Gone => return Err(End::Gone),
+                Sent::Stuck => {
+                    self.socket.flush().await?;
+                    line.flushed();
+                }
+            }
         }
     }
 
@@ -210,6 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Answers what was asked before, says why it ends, and closes.
     async fn close(mut self, close: Close) {
+        self.shut();
         let connection = Arc::clone(self.feed.connection());
         let disconnect = Frame::disconnect(close, self.feed.retry());
         if close == Close::TooLarge {
@@ -226,8 +264,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.socket.close(close, last.iter().map(text)).await;
     }
 
+    /// What goes out from now on is the end.
+    fn shut(&self) {
+        if let Some(line) = &self.line {
+            line.shut();
+        }
+    }
+
     /// Out of every room at once here too.
     async fn answer_close(mut self) {
+        self.shut();
         self.feed.ends("client");
         drop(self.feed);
         self.socket.answer_close().await;

@@ -223,7 +223,7 @@ async fn groups_and_roots_come_change_and_go() {
     let path = format!("/document-roots/{root}");
     assert_eq!(
         ada.get(&path).await.is(200).json,
-        json!({ "id": root, "name": "notes" })
+        json!({ "id": root, "name": "notes", "access": "write" })
     );
     ada.delete(&format!("{path}/permissions/users/{}", ada.id))
         .await

@@ -43,6 +43,7 @@ struct Encoded {
     weight: Option<Weight>,
     /// Where in `json` the event's own data stands; empty for other frames.
     data: Range<usize>,
+    websocket: OnceLock<Bytes>,
     sse: OnceLock<Bytes>,
     sse_data: OnceLock<Bytes>,
 }
@@ -93,7 +94,7 @@ impl Encoded {
         retry: Option<u64>,
         data: Range<usize>,
     ) -> Self {
-        let (sse, sse_data) = (OnceLock::new(), OnceLock::new());
+        let (websocket, sse, sse_data) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self {
             json: json.into(),
             name: name.into(),
@@ -103,6 +104,7 @@ impl Encoded {
             newest: None,
             weight: None,
             data,
+            websocket,
             sse,
             sse_data,
         }
@@ -282,6 +284,17 @@ impl Frame {
         !self.0.data.is_empty()
     }
 
+    /// The frame as a WebSocket has it: one unmasked text frame (RFC 6455 section 5.2).
+    pub fn websocket(&self) -> &Bytes {
+        self.0.websocket.get_or_init(|| {
+            let framed = framed(&self.0.json);
+            if let Some(weight) = &self.0.weight {
+                weight.add(framed.len());
+            }
+            framed
+        })
+    }
+
     /// The block of an event stream (HTML section 9.2), with the whole frame as its data.
     pub fn sse(&self) -> &Bytes {
         self.0.sse.get_or_init(|| {
@@ -338,6 +351,26 @@ impl Frame {
         block.push('\n');
         block.into()
     }
+}
+
+/// A text frame that is its whole message.
+fn framed(text: &[u8]) -> Bytes {
+    const FIN_TEXT: u8 = 0x81;
+    let mut framed = Vec::with_capacity(text.len() + 10);
+    framed.push(FIN_TEXT);
+    match (u8::try_from(text.len()), u16::try_from(text.len())) {
+        (Ok(length @ 0..126), _) => framed.push(length),
+        (_, Ok(length)) => {
+            framed.push(126);
+            framed.extend(length.to_be_bytes());
+        }
+        _ => {
+            framed.push(127);
+            framed.extend((text.len() as u64).to_be_bytes());
+        }
+    }
+    framed.extend_from_slice(text);
+    framed.into()
 }
 
 /// Puts one more field at the end of an object: an object itself, if there is anything in it.

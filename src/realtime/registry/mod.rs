@@ -16,8 +16,10 @@ mod versions;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::available_parallelism;
 
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -39,6 +41,7 @@ use super::presence::Members;
 use super::protocol::Frame;
 use super::room::Room;
 pub use super::room::{Access, Membership};
+use super::rounds::Rounds;
 use super::scales::Scales;
 use super::user::UserId;
 use census::Census;
@@ -53,6 +56,8 @@ pub struct Registry {
     /// There is something to be told a little later.
     wake: Notify,
     scales: Scales,
+    /// Each connection that is served in rounds is in one of these, by its number.
+    rounds: Vec<Arc<Rounds>>,
     /// How many are to come back after the shutdown that has begun; 0 before.
     crowd: AtomicUsize,
 }
@@ -127,8 +132,23 @@ impl Registry {
             state: Mutex::new(state),
             wake: Notify::new(),
             scales: Scales::default(),
+            // As many as can go on at once.
+            rounds: (0..available_parallelism().map_or(1, NonZero::get))
+                .map(|_| Arc::default())
+                .collect(),
             crowd: AtomicUsize::new(0),
         }
+    }
+
+    /// The rounds, for as many tasks.
+    pub fn rounds(&self) -> &[Arc<Rounds>] {
+        &self.rounds
+    }
+
+    /// The rounds that a connection may be served in.
+    pub fn rounds_of(&self, connection: &Connection) -> &Arc<Rounds> {
+        let number = connection.id.number() as usize;
+        &self.rounds[number % self.rounds.len()]
     }
 
     /// The last kept event that was delivered.

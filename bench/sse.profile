@@ -1,0 +1,9 @@
+proto = sse
+addr = 127.0.0.1:{port}
+path = /sse/events/bench:{room}?token={token}
+expect = welcome
+pub_path = /api/v1/publish
+pub_method = POST
+pub_header = Authorization: Bearer {key}
+pub_header = Content-Type: application/json
+pub_body = {"channels":["bench:{room}"],"event":"m","data":"{payload}","volatile":true}

@@ -1,0 +1,303 @@
+//! The way out of a WebSocket on plain TCP that others may use, too: what waits is written where it is noticed, without
+//! waking the connection's own task. That does the rest: it reads, and waits where the client takes nothing.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::feed::{self, Feed};
+use crate::app::Roomcast;
+use crate::realtime::outbox::Taken;
+use crate::realtime::protocol::Frame;
+use crate::realtime::rounds::Reader;
+use crate::realtime::{Close, Connection};
+
+/// Frames that go out with one call of the system; a little more than most outboxes ever hold.
+const TOGETHER: usize = 32;
+/// What the connection's own task may put behind what has not gone out yet: answers to pings, and to a close.
+const MAX_LEFT: usize = 4 * 1024;
+
+/// A socket that is read by one task, and written by whoever has something for it.
+#[derive(Debug)]
+pub(super) struct Line {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    app: Roomcast,
+    out: Mutex<Out>,
+}
+
+/// What is on its way. Whoever writes has this lock: frames go out whole, and in order.
+#[derive(Debug)]
+struct Out {
+    /// Rounds may write.
+    open: bool,
+    /// What the kernel has not taken.
+    left: VecDeque<Bytes>,
+    /// The frames that is of: they still weigh something.
+    kept: VecDeque<Frame>,
+    /// When the oldest of them was told.
+    told: Option<Instant>,
+    written: Instant,
+}
+
+/// How it stands after an attempt to send all that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All has gone out.
+    All,
+    /// The client takes no more now.
+    Stuck,
+    /// The connection ends.
+    Closed(Close),
+    /// There is nobody any more.
+    Gone,
+}
+
+impl Line {
+    pub(super) fn new(stream: TcpStream, feed: &Feed) -> Arc<Self> {
+        Arc::new(Self {
+            stream,
+            connection: Arc::clone(feed.connection()),
+            app: feed.app().clone(),
+            out: Mutex::new(Out {
+                open: false,
+                left: VecDeque::new(),
+                kept: VecDeque::new(),
+                told: None,
+                written: Instant::now(),
+            }),
+        })
+    }
+
+    /// Lets rounds write from now on: what comes first has been sent.
+    pub(super) fn open(self: &Arc<Self>, feed: &Feed) {
+        let mut out = self.out.lock().unwrap();
+        if out.open {
+            return;
+        }
+        out.open = true;
+        drop(out);
+        let line: Arc<dyn Reader> = Arc::clone(self) as Arc<dyn Reader>;
+        let outbox = &self.connection.outbox;
+        outbox.serve_in(feed.rounds(), Arc::downgrade(&line));
+        // What came before that rang for nobody.
+        outbox.stir();
+    }
+
+    /// Nobody but the connection's own task writes any more.
+    pub(super) fn shut(&self) {
+        self.connection.outbox.serve_alone();
+        self.out.lock().unwrap().open = false;
+    }
+
+    /// When something was last written.
+    pub(super) fn written(&self) -> Instant {
+        self.out.lock().unwrap().written
+    }
+
+    /// Sends what waits, as much of it as the kernel takes. `frames` is empty before and after.
+    pub(super) fn send(&self, frames: &mut VecDeque<Frame>) -> Sent {
+        let mut out = self.out.lock().unwrap();
+        if !out.open {
+            return Sent::All;
+        }
+        if !out.left.is_empty() {
+            return Sent::Stuck;
+        }
+        match self.connection.outbox.take_into(frames) {
+            Taken::Frames => {}
+            Taken::Closed(close) => return Sent::Closed(close),
+            Taken::Nothing => return Sent::All,
+        }
+        let told = feed::told(&*frames);
+        if out.write(&self.stream, frames).is_err() {
+            frames.clear();
+            return Sent::Gone;
+        }
+        out.written = Instant::now();
+        if out.left.is_empty() {
+            self.delivered(told, out.written);
+            frames.clear();
+            drop(out);
+            self.connection.outbox.settle();
+            Sent::All
+        } else {
+            out.told = told;
+            out.kept = std::mem::take(frames);
+            Sent::Stuck
+        }
+    }
+
+    /// What was left has gone out.
+    pub(super) fn flushed(&self) {
+        let mut out = self.out.lock().unwrap();
+        out.written = Instant::now();
+        out.kept = VecDeque::new();
+        let told = out.told.take();
+        self.delivered(told, out.written);
+    }
+
+    fn delivered(&self, told: Option<Instant>, now: Instant) {
+        if let Some(told) = told {
+            let transport = self.connection.transport;
+            self.app.metrics().delivered(transport, told, now);
+        }
+    }
+}
+
+impl Reader for Line {
+    fn serve(&self, frames: &mut VecDeque<Frame>) {
+        // Its own task waits where that has to be done, and ends what has ended.
+        if self.send(frames) != Sent::All {
+            self.connection.outbox.stir();
+        }
+    }
+}
+
+impl Out {
+    /// Writes frames, and notes what the kernel did not take of them.
+    fn write(&mut self, stream: &TcpStream, frames: &VecDeque<Frame>) -> io::Result<()> {
+        if let [frame] = frames.as_slices().0
+            && frames.len() == 1
+        {
+            let bytes = frame.websocket();
+            let taken = taken(stream.try_write(bytes))?;
+            if taken < bytes.len() {
+                self.left.push_back(bytes.slice(taken..));
+            }
+            return Ok(());
+        }
+        let mut next = frames.iter().peekable();
+        while next.peek().is_some() {
+            let mut slices = [IoSlice::new(&[]); TOGETHER];
+            let mut together: [Option<&Bytes>; TOGETHER] = [None; TOGETHER];
+            let (mut count, mut length) = (0, 0);
+            for (slice, bytes) in slices.iter_mut().zip(&mut together) {
+                let Some(frame) = next.next() else { break };
+                let framed = frame.websocket();
+                (*slice, *bytes) = (IoSlice::new(framed), Some(framed));
+                count += 1;
+                length += framed.len();
+            }
+            let mut taken = taken(stream.try_write_vectored(&slices[..count]))?;
+            if taken == length {
+                continue;
+            }
+            for bytes in together.into_iter().flatten() {
+                let skipped = taken.min(bytes.len());
+                taken -= skipped;
+                if skipped < bytes.len() {
+                    self.left.push_back(bytes.slice(skipped..));
+                }
+            }
+            self.left
+                .extend(next.map(|frame| frame.websocket().clone()));
+            break;
+        }
+        Ok(())
+    }
+
+    /// Writes what was left, as much of it as the kernel takes.
+    fn drain(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while let Some(bytes) = self.left.front_mut() {
+            match taken(stream.try_write(bytes))? {
+                0 => return Ok(()),
+                taken if taken < bytes.len() => bytes.advance(taken),
+                _ => {
+                    self.left.pop_front();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How much was written; nothing, where that would have to wait.
+fn taken(written: io::Result<usize>) -> io::Result<usize> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        written => written,
+    }
+}
+
+/// The line as its own task has it: a stream like any other.
+#[derive(Debug)]
+pub(super) struct Own(pub(super) Arc<Line>);
+
+impl AsyncRead for Own {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.stream.poll_read_ready(cx))?;
+            match self.0.stream.try_read(buffer.initialize_unfilled()) {
+                Ok(read) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Own {
+    /// Takes all or nothing, so that nobody else's frame gets in between.
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut out = self.0.out.lock().unwrap();
+            out.drain(&self.0.stream)?;
+            if out.left.is_empty() {
+                let taken = taken(self.0.stream.try_write(bytes))?;
+                if taken < bytes.len() {
+                    out.left.push_back(Bytes::copy_from_slice(&bytes[taken..]));
+                }
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            if out.left.iter().map(Bytes::len).sum::<usize>() + bytes.len() <= MAX_LEFT {
+                out.left.push_back(Bytes::copy_from_slice(bytes));
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            drop(out);
+            ready!(self.0.stream.poll_write_ready(cx))?;
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            {
+                let mut out = self.0.out.lock().unwrap();
+                out.drain(&self.0.stream)?;
+                if out.left.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            ready!(self.0.stream.poll_write_ready(cx))?;
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        match SockRef::from(&self.0.stream).shutdown(Shutdown::Write) {
+            // The client was faster.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            ended => Poll::Ready(ended),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 proto = sse
 addr = 127.0.0.1:{port}
-path = /sse/events/bench:{room}?token={token}
+path = /sse/events/bench:{room}
+header = Authorization: Bearer {key}
 expect = welcome
 pub_path = /api/v1/publish
 pub_method = POST

@@ -1,10 +1,10 @@
 proto = ws
 addr = 127.0.0.1:{port}
-path = /ws?channel=bench:{room}&token={token}
+path = /ws?channel=bench:{room}
+header = Authorization: Bearer {key}
 expect = "welcome"
 pub_path = /api/v1/publish
 pub_method = POST
 pub_header = Authorization: Bearer {key}
 pub_header = Content-Type: application/json
 pub_body = {"channels":["bench:{room}"],"event":"m","data":"{payload}"}
-member_frame = {"type":"publish","id":1,"channel":"bench:{room}","event":"m","data":"{payload}","toSelf":true}

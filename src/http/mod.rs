@@ -11,6 +11,7 @@ mod description;
 mod documents;
 mod extract;
 mod groups;
+mod headers;
 mod health;
 mod members;
 mod messages;
@@ -34,14 +35,11 @@ mod users;
 use std::any::Any;
 use std::sync::Arc;
 
-use ::http::{HeaderName, HeaderValue, header};
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -56,17 +54,12 @@ impl Roomcast {
     /// The whole server: the HTTP API, WebSocket, SSE and long polling. It has `/api/v1`, `/ws`, `/sse`, `/livez` and
     /// `/readyz`, and to describe itself `/openapi.json`, `/asyncapi.json` and `/docs`: routes beside it go elsewhere.
     pub fn router(&self) -> Router {
-        let no_store = HeaderValue::from_static("no-store");
         let routes = Router::from(api())
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed);
         let api = self
             .changing(Router::new().nest("/api/v1", routes))
-            .merge(self.identifying(polls().into()))
-            .layer(SetResponseHeaderLayer::if_not_present(
-                header::CACHE_CONTROL,
-                no_store,
-            ));
+            .merge(self.identifying(polls().into()));
         let streams = self.identifying(streams().into());
         let streams = streams.layer(map_response(sse::refuse_softly));
         let routes = Router::new()
@@ -84,39 +77,13 @@ impl Roomcast {
         self.dressed(routes).with_state(self.clone())
     }
 
-    /// Gives routes what all answers of ours have.
+    /// Gives routes what all answers of ours have. Layers stand together here and below: one by one, each would be a
+    /// box for every request.
     fn dressed(&self, routes: Router<Self>) -> Router<Self> {
-        let secure = self.config().is_secure();
-        routes
-            .layer(SetResponseHeaderLayer::if_not_present(
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            ))
-            // What is answered is data: nothing in it is to be run, framed, or read by a page of another site.
-            .layer(SetResponseHeaderLayer::if_not_present(
-                header::CONTENT_SECURITY_POLICY,
-                HeaderValue::from_static(
-                    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
-                ),
-            ))
-            .layer(SetResponseHeaderLayer::if_not_present(
-                HeaderName::from_static("cross-origin-resource-policy"),
-                HeaderValue::from_static("same-origin"),
-            ))
-            // An address may have a token in it.
-            .layer(SetResponseHeaderLayer::if_not_present(
-                header::REFERRER_POLICY,
-                HeaderValue::from_static("no-referrer"),
-            ))
-            // For a year no browser goes to the same name without TLS (RFC 6797).
-            .layer(option_layer(secure.then(|| {
-                SetResponseHeaderLayer::if_not_present(
-                    header::STRICT_TRANSPORT_SECURITY,
-                    HeaderValue::from_static("max-age=31536000"),
-                )
-            })))
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn_with_state(self.clone(), observe::observe))
+        routes.layer((
+            from_fn_with_state(self.clone(), headers::dress),
+            CatchPanicLayer::custom(panicked),
+        ))
     }
 
     /// Gives routes of another application what ours have: they know the [`Caller`](crate::caller::Caller), may take a
@@ -140,8 +107,7 @@ impl Roomcast {
             body_timeout: self.config().body_timeout,
         };
         let throttled = from_fn_with_state(self.clone(), throttle::changes);
-        let routes = routes.layer(from_fn_with_state(notifier, notify));
-        self.identifying(routes.layer(throttled))
+        self.identifying(routes.layer((throttled, from_fn_with_state(notifier, notify))))
     }
 
     /// Gives routes the caller, from the credentials or the session's cookie.
@@ -152,16 +118,14 @@ impl Roomcast {
             config: Arc::clone(self.shared_config()),
         };
         let secure = self.config().is_secure();
-        routes
-            .layer(from_fn_with_state(identity, identify))
-            .layer(session::layer(store, log, secure))
-            .layer(map_response(move |response| async move {
-                session::complete_removal(response, secure)
-            }))
-            .layer(from_fn_with_state(
-                Arc::clone(self.shared_config()),
-                origin::guard,
-            ))
+        routes.layer((
+            from_fn_with_state(Arc::clone(self.shared_config()), origin::guard),
+            map_response(
+                move |response| async move { session::complete_removal(response, secure) },
+            ),
+            session::layer(store, log, secure),
+            from_fn_with_state(identity, identify),
+        ))
     }
 }
 

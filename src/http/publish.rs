@@ -247,6 +247,11 @@ impl Publish {
         self.volatile && self.key.is_none() && matches!(self.when, When::Now)
     }
 
+    /// Whether it is kept at once, and nothing else of it is.
+    fn is_plain(&self) -> bool {
+        !self.volatile && self.key.is_none() && matches!(self.when, When::Now)
+    }
+
     fn notification(&self) -> Notification {
         let said = Notification::of(self.name.clone(), self.data.clone());
         let to = self.channels.iter().cloned().fold(said, Notification::to);
@@ -311,6 +316,18 @@ async fn publish_all(
             notify,
             all.iter().map(|_| answer(200, "{}".to_owned())).collect(),
         ));
+    }
+    if all.iter().all(Publish::is_plain) {
+        let mut place = begin.place().await?;
+        let positions = place.position()..;
+        let cursor = |position| app.log().registry().cursor_at(position);
+        let kept = positions.zip(all).map(|(position, publish)| {
+            let body = format!(r#"{{"cursor":"{}"}}"#, cursor(position));
+            (publish.notification(), answer(200, body))
+        });
+        let (all, answers): (Vec<_>, Vec<_>) = kept.unzip();
+        let notify = all.into_iter().fold(Notify::default(), Notify::and);
+        return Ok((notify, answers));
     }
     let mut tx = begin.begin().await?;
     let mut publishing = Publishing {

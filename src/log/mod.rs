@@ -112,7 +112,12 @@ impl Log {
     /// # Errors
     /// When it could not be kept; then nobody has seen it.
     pub async fn append(&self, event: Event) -> Result<Cursor, CommitError> {
-        self.begin().await?.commit(vec![event]).await
+        self.begin_appending().await?.commit(vec![event]).await
+    }
+
+    /// Waits for a turn that only appends events: it costs the database nothing before the commit.
+    pub(crate) async fn begin_appending(&self) -> Result<Turn, CommitError> {
+        Turn::begin_appending(&self.0.writer, &self.0.tasks).await
     }
 
     /// Waits for a turn to write.

@@ -1,9 +1,9 @@
 //! Turns: writing one change and its events, one after another, and committing those that came together at once.
 //!
 //! SQLite has one writer, so the order of turns is the order of the log. Each turn is a savepoint, so that one that
-//! fails takes nothing with it. The committer waits in the same fair queue as the turns: when it is its turn, all who
-//! were before it share one commit, and one wait for the disk. It then publishes them, in order, before anybody else
-//! can write.
+//! fails takes nothing with it. The committer waits in the same fair queue as the turns: when it is its turn, it writes
+//! the events of all who were before it, and they share one commit, and one wait for the disk. It then publishes them,
+//! in order, before anybody else can write.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -72,7 +72,10 @@ struct Open {
 /// A finished turn that waits for the commit.
 #[derive(Debug)]
 struct Pending {
+    /// They stand in the log where they will be; the rows are written with the commit.
     events: Vec<Event>,
+    /// The channels that they are looked up by later, as they are to be stored, and their positions.
+    channels: Vec<(String, Position)>,
     moves: Vec<Move>,
     /// What its publication is a part of.
     span: Span,
@@ -87,11 +90,14 @@ pub struct Turn {
     writer: Arc<Writer>,
     tasks: TaskTracker,
     moves: Vec<Move>,
+    /// It has a savepoint, and may change rows.
+    changes_rows: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Turn {
-    pub(super) async fn begin(
+    /// One that changes no row: events are all that it keeps.
+    pub(super) async fn begin_appending(
         writer: &Arc<Writer>,
         tasks: &TaskTracker,
     ) -> Result<Self, CommitError> {
@@ -101,14 +107,26 @@ impl Turn {
             .map_err(|_| CommitError::Busy)?
             .map_err(|_| CommitError::Closed)?;
         let open = writer.open.lock().unwrap().take();
-        let (writer, moves) = (Arc::clone(writer), Vec::new());
-        let mut turn = Self {
+        let turn = Self {
             open,
-            writer,
+            writer: Arc::clone(writer),
             tasks: tasks.clone(),
-            moves,
+            moves: Vec::new(),
+            changes_rows: false,
             _permit: permit,
         };
+        if turn.open.is_none() {
+            return Err(CommitError::Closed);
+        }
+        Ok(turn)
+    }
+
+    pub(super) async fn begin(
+        writer: &Arc<Writer>,
+        tasks: &TaskTracker,
+    ) -> Result<Self, CommitError> {
+        let mut turn = Self::begin_appending(writer, tasks).await?;
+        turn.changes_rows = true;
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
             let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
@@ -148,11 +166,16 @@ impl Turn {
             let moves = std::mem::take(&mut self.moves);
             let registry = Arc::clone(&self.writer.registry);
             let writer = Arc::clone(&self.writer);
+            let changes_rows = self.changes_rows;
             let open = self.open_mut();
-            let ended = open.end_turn(&registry, events).await;
-            let events = ended.inspect_err(|error| writer.health.fails(error))?;
+            if changes_rows {
+                let ended = open.end_turn().await;
+                ended.inspect_err(|error| writer.health.fails(error))?;
+            }
+            let (events, channels) = open.place(&registry, events);
             open.pending.push(Pending {
                 events,
+                channels,
                 moves,
                 span: Span::current(),
                 committed: sender,
@@ -199,17 +222,30 @@ impl Open {
         Ok(())
     }
 
-    async fn end_turn(
+    async fn end_turn(&mut self) -> sqlx::Result<()> {
+        self.db.execute("release change; release turn").await?;
+        self.unfinished = false;
+        Ok(())
+    }
+
+    /// Gives events their places behind the last one, and says under which channels they are looked up there.
+    fn place(
         &mut self,
         registry: &Registry,
-        events: Vec<Event>,
-    ) -> sqlx::Result<Vec<Event>> {
-        self.db.execute("release change").await?;
-        let events = append(&mut self.db, registry, self.appended, events).await?;
-        self.db.execute("release turn").await?;
-        self.unfinished = false;
-        self.appended += events.len() as u64;
-        Ok(events)
+        mut events: Vec<Event>,
+    ) -> (Vec<Event>, Vec<(String, Position)>) {
+        events.retain(|event| !event.channels.is_empty());
+        let mut channels = Vec::new();
+        for event in &mut events {
+            self.appended += 1;
+            event.position = Some(self.appended);
+            let names = event
+                .channels
+                .iter()
+                .map(|channel| stored(channel, registry));
+            channels.extend(names.map(|name| (name, self.appended)));
+        }
+        (events, channels)
     }
 
     async fn roll_back_unfinished(&mut self) -> sqlx::Result<()> {
@@ -223,6 +259,19 @@ impl Open {
 
     async fn commit(&mut self) -> sqlx::Result<()> {
         self.roll_back_unfinished().await?;
+        if !self.begun {
+            self.db.execute("begin immediate").await?;
+            self.begun = true;
+        }
+        let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
+        for some in events.chunks(ROWS_AT_ONCE) {
+            insert_events(&mut self.db, some).await?;
+        }
+        let channels: Vec<&(String, Position)> =
+            self.pending.iter().flat_map(|one| &one.channels).collect();
+        for some in channels.chunks(ROWS_AT_ONCE) {
+            insert_channels(&mut self.db, some).await?;
+        }
         self.db.execute("commit").await?;
         Ok(())
     }
@@ -280,7 +329,7 @@ impl Writer {
         let Some(mut open) = self.open.lock().unwrap().take() else {
             return;
         };
-        if open.begun {
+        if open.begun || !open.pending.is_empty() {
             self.health.begins();
             let committed = open.commit().await;
             self.health.ends();
@@ -333,42 +382,19 @@ impl Writer {
     }
 }
 
-/// Inserts events behind the last position, and tells each where it stands.
-async fn append(
-    db: &mut Db,
-    registry: &Registry,
-    last: Position,
-    mut events: Vec<Event>,
-) -> sqlx::Result<Vec<Event>> {
-    events.retain(|event| !event.channels.is_empty());
-    if events.is_empty() {
-        return Ok(events);
-    }
-    for (event, position) in events.iter_mut().zip(last + 1..) {
-        event.position = Some(position);
-    }
-    for some in events.chunks(ROWS_AT_ONCE) {
-        insert_events(db, some).await?;
-    }
-    let pairs = events.iter().flat_map(|event| {
-        let stored = |channel| (stored(channel, registry), event.position);
-        event.channels.iter().map(stored)
+async fn insert_channels(db: &mut Db, channels: &[&(String, Position)]) -> sqlx::Result<()> {
+    let mut rows = QueryBuilder::new("insert into event_channels (channel, position) ");
+    rows.push_values(channels, |mut row, (channel, position)| {
+        row.push_bind(channel.clone())
+            .push_bind(position.cast_signed());
     });
-    let pairs: Vec<_> = pairs.collect();
-    for some in pairs.chunks(ROWS_AT_ONCE) {
-        let mut channels = QueryBuilder::new("insert into event_channels (channel, position) ");
-        channels.push_values(some, |mut row, (channel, position)| {
-            row.push_bind(channel.clone())
-                .push_bind(position.map(Position::cast_signed));
-        });
-        // The same channel named twice is the same as once.
-        channels.push(" on conflict do nothing");
-        channels.build().execute(&mut *db).await?;
-    }
-    Ok(events)
+    // The same channel named twice is the same as once.
+    rows.push(" on conflict do nothing");
+    rows.build().execute(db).await?;
+    Ok(())
 }
 
-async fn insert_events(db: &mut Db, events: &[Event]) -> sqlx::Result<()> {
+async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
     let mut rows = QueryBuilder::new(
         "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
     );

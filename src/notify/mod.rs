@@ -242,7 +242,7 @@ async fn change(log: Log, mut request: Request, next: Next) -> Response {
     let kept = match turn {
         Some(turn) => turn.commit(events).await,
         None if events.is_empty() => Ok(log.registry().cursor()),
-        None => match log.begin().await {
+        None => match log.begin_appending().await {
             Ok(turn) => turn.commit(events).await,
             Err(error) => Err(error),
         },

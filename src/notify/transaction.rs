@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use crate::caller::{Caller, ENDED};
 use crate::error::Error;
 use crate::log::{Log, Turn};
+use crate::realtime::cursor::Position;
 
 /// Where a request's turn is while no handler has it.
 #[derive(Debug, Clone)]
@@ -60,6 +61,23 @@ pub struct Begin {
 }
 
 impl Begin {
+    /// Waits for a place in the log alone. For back ends: nobody is looked up again.
+    ///
+    /// # Errors
+    /// When it does not come in time, or the request has a transaction.
+    pub(crate) async fn place(self) -> Result<Place, Error> {
+        let Self { slot, .. } = self;
+        let state = std::mem::replace(&mut *slot.state.lock().unwrap(), State::Taken);
+        let turn = match state {
+            State::Untouched => slot.log.begin_appending().await?,
+            State::Returned(_) | State::Taken => {
+                return Err(anyhow::anyhow!("a request has one Tx at a time").into());
+            }
+        };
+        let turn = Some(turn);
+        Ok(Place(Tx { turn, slot }))
+    }
+
     /// Waits for the transaction, and looks the caller up again in it: while a body came in and others had their
     /// turns, a login may have ended, and a rank been lost.
     ///
@@ -87,6 +105,17 @@ impl Begin {
             }
         }
         Ok(tx)
+    }
+}
+
+/// A place in the log for events, and for nothing else. For a handler that has to know it before it answers.
+#[derive(Debug)]
+pub(crate) struct Place(Tx);
+
+impl Place {
+    /// The position that the first event will have.
+    pub(crate) fn position(&mut self) -> Position {
+        self.0.position()
     }
 }
 

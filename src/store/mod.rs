@@ -18,6 +18,7 @@ pub(crate) mod users;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -45,12 +46,12 @@ pub enum Durability {
     Normal,
 }
 
-/// The database, for reading.
+/// The database, for reading. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     readers: SqlitePool,
-    options: SqliteConnectOptions,
-    path: PathBuf,
+    options: Arc<SqliteConnectOptions>,
+    path: Arc<Path>,
 }
 
 /// Why the database cannot be used.
@@ -139,8 +140,8 @@ impl Store {
         let readers = Self::pool(&options, READERS, READ_PATIENCE);
         Ok(Self {
             readers,
-            options,
-            path,
+            options: Arc::new(options),
+            path: path.into(),
         })
     }
 
@@ -226,7 +227,7 @@ impl Store {
     pub(crate) async fn bytes(&self) -> u64 {
         let mut sum = 0;
         for suffix in ["", "-wal"] {
-            let mut path = self.path.clone().into_os_string();
+            let mut path = self.path.to_path_buf().into_os_string();
             path.push(suffix);
             sum += tokio::fs::metadata(path).await.map_or(0, |file| file.len());
         }
@@ -238,7 +239,7 @@ impl Store {
         Db::connect_with(&self.options)
             .await
             .map_err(|source| OpenError::Database {
-                path: self.path.clone(),
+                path: self.path.to_path_buf(),
                 source,
             })
     }

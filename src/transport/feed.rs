@@ -43,6 +43,8 @@ pub(super) struct Feed {
     recovered: Option<bool>,
     replay: Option<Replay>,
     heartbeat: Duration,
+    /// When something was last given out to be sent.
+    given: Instant,
     silence: Pin<Box<Sleep>>,
 }
 
@@ -105,6 +107,7 @@ impl Feed {
             recovered: welcome.recovered,
             replay: resume.map(|at| Replay { at, until: None }),
             heartbeat,
+            given: Instant::now(),
             silence: Box::pin(tokio::time::sleep(heartbeat)),
         }
     }
@@ -168,11 +171,16 @@ impl Feed {
         self.replay.is_some()
     }
 
+    /// Whether there is still something to be sent before anything live.
+    pub(super) fn has_past(&self) -> bool {
+        self.welcome.is_some() || self.is_replaying()
+    }
+
     /// What is to be sent before anything live: the welcome, and the past. Nothing, once that has been taken.
     pub(super) async fn past(&mut self) -> Option<Waiting> {
-        while self.welcome.is_some() || self.is_replaying() {
+        while self.has_past() {
             if let Some(waiting) = self.ready().await {
-                self.silence.as_mut().reset(Instant::now() + self.heartbeat);
+                self.given = Instant::now();
                 return Some(waiting);
             }
         }
@@ -187,7 +195,7 @@ impl Feed {
     /// All that there is to send now, as soon as there is something. Dropping it before it is ready loses nothing.
     pub(super) async fn next(&mut self) -> Waiting {
         let waiting = self.wait().await;
-        self.silence.as_mut().reset(Instant::now() + self.heartbeat);
+        self.given = Instant::now();
         waiting
     }
 
@@ -202,7 +210,7 @@ impl Feed {
             if self.replay.is_none() {
                 return self.connection().outbox.try_take();
             }
-            if let Some(waiting) = self.replay_page().await {
+            if let Some(waiting) = Box::pin(self.replay_page()).await {
                 return Some(waiting);
             }
         }
@@ -224,11 +232,7 @@ impl Feed {
                 biased;
                 due = term::due(self.term.as_mut()) => self.comes_due(due),
                 waiting = self.handle.connection().outbox.take() => return waiting,
-                () = &mut self.silence => {
-                    // Through the registry, so that its cursor is true where it stands among the events.
-                    self.registry.send_cursor(self.handle.connection(), Frame::heartbeat);
-                    self.silence.as_mut().reset(Instant::now() + self.heartbeat);
-                }
+                () = &mut self.silence => self.is_silent(self.given),
             }
         }
     }
@@ -240,17 +244,22 @@ impl Feed {
                 biased;
                 due = term::due(self.term.as_mut()) => self.comes_due(due),
                 () = self.handle.connection().outbox.stirred() => return,
-                () = &mut self.silence => {
-                    let silent_since = written();
-                    if silent_since + self.heartbeat <= Instant::now() {
-                        self.registry.send_cursor(self.handle.connection(), Frame::heartbeat);
-                        self.silence.as_mut().reset(Instant::now() + self.heartbeat);
-                    } else {
-                        self.silence.as_mut().reset(silent_since + self.heartbeat);
-                    }
-                }
+                () = &mut self.silence => self.is_silent(written().max(self.given)),
             }
         }
+    }
+
+    /// Says that it is there, if it has said nothing for long. The clock is set anew only here: to do so for each event
+    /// would cost more than the event.
+    fn is_silent(&mut self, since: Instant) {
+        let (now, mut until) = (Instant::now(), since + self.heartbeat);
+        if until <= now {
+            // Through the registry, so that its cursor is true where it stands among the events.
+            self.registry
+                .send_cursor(self.handle.connection(), Frame::heartbeat);
+            until = now + self.heartbeat;
+        }
+        self.silence.as_mut().reset(until);
     }
 
     fn comes_due(&mut self, due: Due) {
@@ -339,7 +348,7 @@ impl Feed {
             .iter()
             .map(|(event, channel)| Frame::event(event, channel, cursor(event)));
         let mut frames: VecDeque<Frame> = frames.collect();
-        if frames.is_empty() && self.silence.is_elapsed() {
+        if frames.is_empty() && self.given.elapsed() >= self.heartbeat {
             frames.push_back(Frame::heartbeat(self.registry.cursor_at(at)));
         }
         (!frames.is_empty()).then_some(Waiting::Frames(frames))

@@ -16,7 +16,7 @@ use super::fragments::Fragments;
 use crate::realtime::Close;
 
 /// tungstenite's own default is 128 KiB, for each connection, from the start.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+const READ_BUFFER_BYTES: usize = 1024;
 /// What waits together is written together, up to this much at once.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// How long a client may take to answer our close, or to end after we answered its own.

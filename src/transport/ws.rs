@@ -46,7 +46,8 @@ pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
         }
         Err(upgraded) => {
             let stream = Deadline::new(TokioIo::new(upgraded), app.config().ping_timeout);
-            serve(stream, Vec::new(), feed, app, None).await;
+            // The rarer way, and of a size that the other need not make room for.
+            Box::pin(serve(stream, Vec::new(), feed, app, None)).await;
         }
     }
 }
@@ -100,21 +101,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn run(mut self) {
         loop {
             // Commands wait until the past has been sent: their answers carry later cursors.
-            let went_on = match self.feed.past().await {
-                Some(waiting) => {
-                    // An answer to a ping may be there already, and nobody looks.
-                    self.pinged = false;
-                    self.take(waiting).await
-                }
-                None => self.go_on().await,
+            let went_on = if self.feed.has_past() {
+                // Most of the time there is none, and a connection that just waits is to be small.
+                Box::pin(self.send_past()).await
+            } else {
+                self.go_on().await
             };
             match went_on {
                 Ok(()) => {}
-                Err(End::Close(close)) => return self.close(close).await,
-                Err(End::Closed) => return self.answer_close().await,
+                Err(End::Close(close)) => return Box::pin(self.close(close)).await,
+                Err(End::Closed) => return Box::pin(self.answer_close()).await,
                 Err(End::Gone) => return,
             }
         }
+    }
+
+    /// Sends some of what comes before anything live.
+    async fn send_past(&mut self) -> Result<(), End> {
+        let Some(waiting) = self.feed.past().await else {
+            return Ok(());
+        };
+        // An answer to a ping may be there already, and nobody looks.
+        self.pinged = false;
+        self.take(waiting).await
     }
 
     /// Waits for what comes first: something to send, a message, the end of a command, or the time for a ping.
@@ -126,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         if let Some(line) = self.line.clone() {
             line.open(&self.feed);
             return tokio::select! {
-                () = self.feed.stirs(|| line.written()) => self.catch_up(&line).await,
+                () = self.feed.stirs(|| line.written()) => Box::pin(self.catch_up(&line)).await,
                 message = self.socket.read(), if listening => self.receive(message),
                 () = done(&mut self.pending), if self.pending.is_some() => {
                     self.pending = None;

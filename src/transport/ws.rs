@@ -34,7 +34,8 @@ const MAX_FRAGMENTS: u32 = 1_024;
 /// As many messages as a new token counts for: the right to every channel is looked up again.
 const TOKEN_MESSAGES: f64 = 10.0;
 
-/// Serves an upgraded connection to its end.
+/// Serves an upgraded connection to its end. What that takes is made in boxes, one after another: a connection that
+/// waits, as most do, then holds no room for how it began and how it will end.
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
     // The socket itself where it is one of our server's: no indirection for each read and write.
     match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
@@ -42,23 +43,24 @@ pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
             let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
             let line = Line::new(stream.into_inner(), &feed);
             let own = Deadline::new(Own(Arc::clone(&line)), app.config().ping_timeout);
-            serve(own, read, feed, app, Some(line)).await;
+            let begun = Box::pin(begin(own, read, feed, app, Some(line))).await;
+            begun.run().await;
         }
         Err(upgraded) => {
             let stream = Deadline::new(TokioIo::new(upgraded), app.config().ping_timeout);
-            // The rarer way, and of a size that the other need not make room for.
-            Box::pin(serve(stream, Vec::new(), feed, app, None)).await;
+            let begun = Box::pin(begin(stream, Vec::new(), feed, app, None)).await;
+            Box::pin(begun.run()).await;
         }
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     read: Vec<u8>,
     feed: Feed,
     app: Roomcast,
     line: Option<Arc<Line>>,
-) {
+) -> Box<Conversation<S>> {
     let config = app.config();
     let limits = Limits {
         message_bytes: config.max_message_bytes,
@@ -66,7 +68,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         waiting_bytes: WAITING_BYTES.max(config.max_body_bytes * 2),
     };
     let socket = Socket::new(stream, read, &limits).await;
-    let conversation = Conversation {
+    Box::new(Conversation {
         socket,
         feed,
         line,
@@ -77,8 +79,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         heartbeat: config.heartbeat,
         ping_timeout: config.ping_timeout,
         app,
-    };
-    conversation.run().await;
+    })
 }
 
 struct Conversation<S> {
@@ -98,7 +99,7 @@ struct Conversation<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         loop {
             // Commands wait until the past has been sent: their answers carry later cursors.
             let went_on = if self.feed.has_past() {
@@ -109,8 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             };
             match went_on {
                 Ok(()) => {}
-                Err(End::Close(close)) => return Box::pin(self.close(close)).await,
-                Err(End::Closed) => return Box::pin(self.answer_close()).await,
+                Err(End::Close(close)) => return Box::pin((*self).close(close)).await,
+                Err(End::Closed) => return Box::pin((*self).answer_close()).await,
                 Err(End::Gone) => return,
             }
         }

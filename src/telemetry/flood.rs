@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::callsite::Identifier;
+use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
@@ -70,6 +71,12 @@ impl<S: Subscriber> Filter<S> for Flood {
             LEFT_OUT.fetch_add(1, Ordering::Relaxed);
         }
         passes
+    }
+
+    /// It takes no level away; without an answer nobody could know of the others that they do, and each line that is
+    /// not logged would be asked about.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
     }
 }
 

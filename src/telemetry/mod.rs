@@ -8,9 +8,11 @@ mod traces;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write, stderr};
 
-use tracing::{Level, Metadata};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Filter, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
@@ -64,8 +66,7 @@ pub fn start(config: &Config) -> Telemetry {
             .with_current_span(false)
             .boxed()
     };
-    let registry = tracing_subscriber::registry()
-        .with(logs.with_filter(filter.and(filter_fn(is_no_message)).and(Flood::default())));
+    let registry = tracing_subscriber::registry().with(logs.with_filter(heard(filter)));
     #[cfg(feature = "otel")]
     {
         let (traces, error) = match traces::Traces::to_collector() {
@@ -85,6 +86,13 @@ pub fn start(config: &Config) -> Telemetry {
         registry.init();
         Telemetry {}
     }
+}
+
+/// What is asked of every line, in this order. Each says how far down its levels go: where one did not, the levels that
+/// are not logged would cost as much as those that are.
+fn heard<S: Subscriber + for<'a> LookupSpan<'a>>(filter: EnvFilter) -> impl Filter<S> {
+    let no_messages = filter_fn(is_no_message).with_max_level_hint(LevelFilter::TRACE);
+    filter.and(no_messages).and(Flood::default())
 }
 
 /// What is logged. The session library warns of every cookie that is none of ours: anybody could fill a disk with that.
@@ -171,6 +179,15 @@ mod tests {
         assert_eq!(json, "{\"a\":\"x\\u202ey\\u2066\"}\n");
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["a"], "x\u{202e}y\u{2066}");
+    }
+
+    #[test]
+    fn what_is_not_logged_is_known_not_to_be() {
+        for (asked, most) in [("info", LevelFilter::INFO), ("warn", LevelFilter::WARN)] {
+            let logs = fmt::layer().with_filter(heard(EnvFilter::new(asked)));
+            let registry = tracing_subscriber::registry().with(logs);
+            assert_eq!(registry.max_level_hint(), Some(most));
+        }
     }
 
     #[test]

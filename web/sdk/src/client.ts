@@ -524,9 +524,11 @@ export class Roomcast implements Host {
     this.#timers.stop("lost");
     this.#asleep?.();
     this.#asleep = undefined;
-    for (const room of this.#active) room.interrupted();
     this.#outgoing.ended(new RoomcastError("offline", why.message));
-    const error = new RoomcastError(why.code === "unauthorized" ? "unauthorized" : "unavailable", why.message);
+    // Whatever it is, the same does not work later by itself.
+    const code = why.code === "aborted" ? why.code : /^(unauthorized|(session|token)-ended|4401)$/.test(why.code) ? "unauthorized" : "forbidden";
+    const error = new RoomcastError(code, why.message);
+    for (const room of this.#active) room.ended(error);
     for (const { reject } of this.#connecting.splice(0)) reject(error);
     this.#become(state, why);
   }

@@ -181,6 +181,12 @@ export class Room<Events extends EventMap = ServerEvents> {
     if (this.#state === "joined") this.#become("joining");
   }
 
+  /** @internal There will be none by itself: whoever waits is told. Who asks for one again has the room back. */
+  ended(error: RoomcastError): void {
+    this.interrupted();
+    this.#settle(error);
+  }
+
   /** @internal */
   hear(frame: EventFrame): void {
     // Left, and the server does not know yet. What nobody needs to join is heard without.

@@ -219,6 +219,22 @@ describe.each<TransportName>(["websocket", "sse", "polling"])("at the door of %s
     await expect(connecting).rejects.toMatchObject({ code: "unauthorized" });
   });
 
+  it("leaves nobody waiting for a room when the login is gone, and has the room back with the next connection", async () => {
+    const { client } = make({ transports: [transport] });
+    const room = client.room(CHANNEL);
+    const joining = room.join();
+    await refuse(401);
+    await expect(joining).rejects.toMatchObject({ code: "unauthorized", retryable: false });
+    expect(client.state).toBe("disconnected");
+    const again = client.connect();
+    const call = await fake.next(transport);
+    if (transport === "polling") call.polled({ events: [], cursor: at(10) });
+    else if (transport === "sse") call.welcome();
+    else await call.welcome().admits(CHANNEL);
+    await again;
+    await until("the room is there", () => room.state === "joined");
+  });
+
   it.each([503, 429])("comes back as late as a %i says", async (status) => {
     stopClock();
     const { client, states, attempts } = make({ transports: [transport] });

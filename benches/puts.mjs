@@ -26,7 +26,7 @@ function send(agent, port, cookie, method, path, body) {
 
 async function measure(durability, writers) {
   const folder = mkdtempSync(join(process.argv[2] ?? tmpdir(), 'roomcast-puts-'));
-  const env = { ...process.env, DATABASE_URL: `sqlite://${folder}/puts.db`, ROOMCAST_LISTEN: '127.0.0.1:0', ROOMCAST_DURABILITY: durability, RUST_LOG: 'error' };
+  const env = { ...process.env, DATABASE_URL: `sqlite://${folder}/puts.db`, ROOMCAST_LISTEN: '127.0.0.1:0', ROOMCAST_DURABILITY: durability, ROOMCAST_CHANGES_PER_SECOND: '1000000', RUST_LOG: 'error' };
   spawnSync(PROGRAM, ['user', 'add', 'ada', '--password-stdin'], { env, input: 'roomcast-demo' });
   const server = spawn(PROGRAM, ['serve'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const port = await new Promise((resolve) => server.stdout.on('data', (line) => resolve(/:(\d+)\n/.exec(line)[1])));

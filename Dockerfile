@@ -1,8 +1,15 @@
 # syntax=docker/dockerfile:1
 # A Roomcast in a container: docker build -t roomcast . && docker run -p 3000:3000 -v roomcast:/data roomcast
+FROM node:20-bookworm-slim AS web
+WORKDIR /build
+COPY web .
+RUN npm ci --no-audit --no-fund && npm run build
+
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
+# The pages are a part of the program.
+COPY --from=web /build/dist web/dist
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin roomcast && cp target/release/roomcast /roomcast

@@ -50,4 +50,13 @@ describe.skipIf(!HERE)("signing in", () => {
     await page.locator('#state[data-state="good"]').waitFor();
     expect(await page.locator("#notice").isVisible()).toBe(false);
   });
+
+  test("where somebody else signs in, a page of who was there before shows nothing as theirs", async () => {
+    const context = await stage.person("before");
+    const page = await stage.open(context, "/chat");
+    await page.locator('#state[data-state="good"]').waitFor();
+    await context.request.post("/api/v1/auth/register", { data: { username: "after", password: PASSWORD } });
+    await context.request.post("/api/v1/auth/login", { data: { username: "after", password: PASSWORD } });
+    await page.getByText("You are signed out.").waitFor();
+  });
 });

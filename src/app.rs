@@ -1,10 +1,8 @@
 //! The application: everything that lives as long as the server, made in one place, and ended in the right order.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +17,7 @@ use crate::metrics::samples::Samples;
 use crate::metrics::{Metrics, summary};
 use crate::password::Passwords;
 use crate::realtime::registry::{Limits, PULSE};
-use crate::realtime::{Close, Connection, Registry, Rounds};
+use crate::realtime::{Close, Connection, Registry};
 use crate::rules::Rules;
 use crate::session;
 use crate::store::{self, Store};
@@ -131,7 +129,7 @@ impl Roomcast {
             // To the very end: what is said last goes out there, too.
             app.0.doors.spawn(async move {
                 tokio::select! {
-                    () = go_round(&rounds) => {}
+                    () = rounds.go() => {}
                     () = ended.cancelled() => {}
                 }
             });
@@ -330,13 +328,6 @@ async fn pulse(registry: Arc<Registry>, stopping: CancellationToken) {
                 () = stopping.cancelled() => return,
             }
         }
-    }
-}
-
-/// Goes round for ever. Whoever makes it stumble is not to take the others with it.
-async fn go_round(rounds: &Rounds) {
-    while AssertUnwindSafe(rounds.go()).catch_unwind().await.is_err() {
-        tracing::error!("sending to a connection failed in a way that it must not");
     }
 }
 

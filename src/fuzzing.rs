@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::config::{Config, Secret};
 use crate::realtime::cursor::Cursor;
-use crate::realtime::protocol::{Command, Frame};
+use crate::realtime::protocol::{Command, Format, Frame};
 use crate::realtime::{Channel, Data, Event, EventName};
 use crate::rules::Rules;
 use crate::transport::socket::{Limits, Message, Socket};
@@ -177,8 +177,8 @@ pub fn stream(bytes: &[u8]) {
     let whole = String::from_utf8_lossy(frame.json()).into_owned();
     // A stream knows one end of a line.
     let plain = plain.replace("\r\n", "\n").replace('\r', "\n");
-    for (block, expected) in [(frame.sse(), whole), (frame.sse_data(), plain)] {
-        let parsed = parse_stream(block);
+    for (format, expected) in [(Format::Json, whole), (Format::Data, plain)] {
+        let parsed = parse_stream(frame.block(format));
         assert_eq!(parsed.len(), 1, "{parsed:?}");
         assert_eq!(parsed[0].event.as_deref(), Some("note"));
         assert_eq!(parsed[0].id.as_deref(), Some("00000001-7"));
@@ -186,8 +186,8 @@ pub fn stream(bytes: &[u8]) {
     }
 }
 
-fn parse_stream(block: &Bytes) -> Vec<Sse> {
-    let chunks = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(block.clone())]);
+fn parse_stream(block: Bytes) -> Vec<Sse> {
+    let chunks = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(block)]);
     let events =
         SseStream::from_bytes_stream(chunks).filter_map(|event| std::future::ready(event.ok()));
     events.collect().now_or_never().expect("an end")

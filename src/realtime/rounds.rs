@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
@@ -19,6 +20,9 @@ const KEPT_FRAMES: usize = 64;
 pub trait Reader: Debug + Send + Sync {
     /// Sends what waits. `frames` is empty before and after; it is there so that nobody has to allocate.
     fn serve(&self, frames: &mut VecDeque<Frame>);
+
+    /// Ends: serving it failed in a way that it must not.
+    fn fail(&self);
 }
 
 /// Those to whom something is to be sent in the next round.
@@ -48,7 +52,12 @@ impl Rounds {
                 continue;
             }
             for (served, reader) in turn.drain(..).enumerate() {
-                reader.serve(&mut frames);
+                // Whoever makes it stumble is not to take the others with it.
+                let serving = AssertUnwindSafe(|| reader.serve(&mut frames));
+                if catch_unwind(serving).is_err() {
+                    tracing::error!("sending to a connection failed in a way that it must not");
+                    reader.fail();
+                }
                 frames.clear();
                 if served % SLICE == SLICE - 1 {
                     frames.shrink_to(KEPT_FRAMES);
@@ -56,5 +65,60 @@ impl Rounds {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Stumbling {
+        served: AtomicUsize,
+        failed: AtomicUsize,
+        stumbles: bool,
+    }
+
+    impl Reader for Stumbling {
+        fn serve(&self, _frames: &mut VecDeque<Frame>) {
+            self.served.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.stumbles, "it stumbles");
+        }
+
+        fn fail(&self) {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_stumbles_ends_and_those_behind_are_served() {
+        let rounds = Rounds::default();
+        let stumbles = |stumbles| {
+            Arc::new(Stumbling {
+                stumbles,
+                ..Stumbling::default()
+            })
+        };
+        let all = [stumbles(false), stumbles(true), stumbles(false)];
+        for reader in &all {
+            rounds.add(Arc::clone(reader) as Arc<dyn Reader>);
+        }
+        let served = || {
+            let served = all.iter().map(|one| one.served.load(Ordering::Relaxed));
+            served.sum::<usize>()
+        };
+        let until_served = async {
+            while served() < 3 {
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = rounds.go() => {}
+            () = until_served => {}
+        }
+        let failed = all.map(|one| one.failed.load(Ordering::Relaxed));
+        assert_eq!(failed, [0, 1, 0]);
     }
 }

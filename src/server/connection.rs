@@ -1,12 +1,17 @@
 //! One connection: plain or TLS, HTTP/1.1 or HTTP/2, from the first byte to its end, with a time for everything.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
 use http::{HeaderValue, Request, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -23,8 +28,10 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::Deadline;
+use super::loan::{Lent, Loan};
 use crate::app::Roomcast;
 use crate::config::Config;
+use crate::transport::stream::Offer;
 
 /// The most bytes of a request's head, and of what is read ahead of its body.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -47,8 +54,13 @@ const IDLE: Duration = Duration::from_secs(90);
 /// Serves a connection as it comes.
 pub(super) async fn plain(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: Router) {
     prepare(&stream, app.config());
-    let stream = Deadline::new(stream, app.config().ping_timeout);
-    serve_http1(&app, stream, peer, router).await;
+    let loan = Arc::new(Loan::default());
+    let lent = Deadline::new(Lent::new(stream, &loan), app.config().ping_timeout);
+    // In a box, so that an event stream that goes on does not hold room for it.
+    Box::pin(serve_http1(&app, lent, Some(&loan), peer, router)).await;
+    if let Some((stream, socket)) = loan.inherit() {
+        app.tasks().spawn(stream.run(socket));
+    }
 }
 
 /// Serves a connection over TLS.
@@ -76,7 +88,7 @@ pub(super) async fn secure(
         let idle = IDLE.max(config.heartbeat + 2 * config.ping_timeout);
         serve_http2(&app, stream.idle_at_most(idle), peer, router).await;
     } else {
-        serve_http1(&app, stream, peer, router).await;
+        serve_http1(&app, stream, None, peer, router).await;
     }
 }
 
@@ -141,8 +153,13 @@ async fn refuse_plain(mut stream: TcpStream) {
     let _ = timeout(Duration::from_secs(1), answering).await;
 }
 
-async fn serve_http1<S>(app: &Roomcast, stream: Deadline<S>, peer: SocketAddr, router: Router)
-where
+async fn serve_http1<S>(
+    app: &Roomcast,
+    stream: Deadline<S>,
+    loan: Option<&Arc<Loan>>,
+    peer: SocketAddr,
+    router: Router,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let begun = CancellationToken::new();
@@ -153,10 +170,11 @@ where
             with_peer(request, peer)
         }
     });
-    let stopping = app.stopping().clone();
-    let service = service.map_response(move |mut response: axum::response::Response| {
+    let (stopping, of) = (app.stopping().clone(), loan.cloned());
+    let service = service.map_response(move |mut response: Response| {
+        let left = of.as_ref().is_some_and(|loan| leave(&mut response, loan));
         // Whoever keeps the connection for the next request would lose that.
-        if stopping.is_cancelled() {
+        if left || stopping.is_cancelled() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -170,16 +188,42 @@ where
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
-        served = connection.as_mut() => served,
+        served = until_over(connection.as_mut(), loan) => served,
         () = last_request(app, &begun) => {
             // The request in flight is answered, and the connection closed after it.
             connection.as_mut().graceful_shutdown();
-            connection.await
+            until_over(connection, loan).await
         }
     };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "a connection ended early");
     }
+}
+
+/// Leaves the socket to an event stream, where that goes out as it is. Whether it does.
+fn leave(response: &mut Response, loan: &Loan) -> bool {
+    let Some(offer) = response.extensions_mut().remove::<Offer>() else {
+        return false;
+    };
+    let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
+    // HEAD has no body.
+    if encoded || response.body().is_end_stream() {
+        return false;
+    }
+    let stream = offer.take();
+    stream.map(|stream| loan.leave_to(stream)).is_some()
+}
+
+/// Serves a connection to its end, or until its socket is to be taken back.
+async fn until_over<C>(mut connection: Pin<&mut C>, loan: Option<&Arc<Loan>>) -> C::Output
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Pending if loan.is_some_and(|loan| loan.is_over()) => Poll::Ready(Ok(())),
+        served => served,
+    })
+    .await
 }
 
 /// Waits until new connections have had their time, once the server stops.

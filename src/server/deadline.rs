@@ -11,13 +11,46 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+/// How long a client may take nothing while something waits for it.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    time: Duration,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    pub(crate) fn new(time: Duration) -> Self {
+        Self {
+            time,
+            stalled: None,
+        }
+    }
+
+    /// The client took something, or nothing waits any more.
+    pub(crate) fn renew(&mut self) {
+        self.stalled = None;
+    }
+
+    /// Waits for the client; why to wait no longer, once it has been too long.
+    pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let time = self.time;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes nothing",
+        ))
+    }
+}
+
 /// A stream whose writes fail when nothing of them has gone out for a time.
 #[derive(Debug)]
 pub(crate) struct Deadline<S> {
     stream: S,
-    patience: Duration,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
     /// Runs while nothing is read, where that has a bound.
     idle: Option<(Duration, Pin<Box<Sleep>>)>,
 }
@@ -26,8 +59,7 @@ impl<S> Deadline<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
         Self {
             stream,
-            patience,
-            stalled: None,
+            patience: Patience::new(patience),
             idle: None,
         }
     }
@@ -49,18 +81,10 @@ impl<S> Deadline<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.patience.renew();
             return written;
         }
-        let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client takes nothing",
-        )))
+        self.patience.poll_over(cx).map(Err)
     }
 }
 

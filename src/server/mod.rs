@@ -5,6 +5,7 @@
 mod connection;
 mod deadline;
 pub mod handover;
+mod loan;
 mod peers;
 pub mod systemd;
 mod tls;
@@ -20,7 +21,8 @@ use tokio::time::Instant;
 
 use crate::app::Roomcast;
 use crate::metrics::Refusal;
-pub(crate) use deadline::Deadline;
+pub(crate) use deadline::{Deadline, Patience};
+pub(crate) use loan::Lent;
 use peers::Peers;
 pub use tls::Certificate;
 

@@ -20,6 +20,7 @@ use crate::origin;
 use crate::policy;
 use crate::realtime::channel::Kind;
 use crate::realtime::connection::Transport;
+use crate::realtime::protocol::Format;
 use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Arrival, Connected, Membership, Refusal};
 use crate::realtime::{Channel, Close, Cursor, SocketId};
@@ -40,17 +41,6 @@ pub(crate) struct Ask {
     socket: Option<SocketId>,
     /// How an event stream is written.
     pub(super) format: Format,
-}
-
-/// How events are written into a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    /// The whole frame.
-    Json,
-    /// Their data alone, for pages that know nothing of our frames.
-    Data,
-    /// The same without their names, for pages that hear no named events.
-    Message,
 }
 
 /// Where a client wants to go on.

@@ -93,6 +93,7 @@ impl Feed {
             user = connection.user_id().map(tracing::field::display),
             "a connection was let in"
         );
+        let retry = app.registry().retry(connection.id);
         let standing = watch::Sender::new(caller.map(Arc::new));
         Self {
             handle,
@@ -102,7 +103,7 @@ impl Feed {
             standing,
             registry: Arc::clone(app.registry()),
             log: app.log().clone(),
-            welcome: Some(Frame::welcome(welcome, presence)),
+            welcome: Some(Frame::welcome(welcome, presence, retry)),
             begins: welcome.cursor,
             recovered: welcome.recovered,
             replay: resume.map(|at| Replay { at, until: None }),

@@ -1,4 +1,4 @@
-//! The way out of a WebSocket on plain TCP that others may use, too: what waits is written where it is noticed, without
+//! The way out of a connection on plain TCP that others may use, too: what waits is written where it is noticed, without
 //! waking the connection's own task. That does the rest: it reads, and waits where the client takes nothing.
 
 use std::collections::VecDeque;
@@ -12,14 +12,17 @@ use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 
 use super::feed::{self, Feed};
+use super::socket::End;
 use crate::app::Roomcast;
 use crate::realtime::outbox::Taken;
-use crate::realtime::protocol::Frame;
+use crate::realtime::protocol::{Format, Frame};
 use crate::realtime::rounds::Reader;
 use crate::realtime::{Close, Connection};
+use crate::server::Patience;
 
 /// Frames that go out with one call of the system; a little more than most outboxes ever hold.
 const TOGETHER: usize = 32;
@@ -29,10 +32,29 @@ const MAX_LEFT: usize = 4 * 1024;
 /// A socket that is read by one task, and written by whoever has something for it.
 #[derive(Debug)]
 pub(super) struct Line {
-    stream: TcpStream,
+    stream: OwnedWriteHalf,
+    wire: Wire,
     connection: Arc<Connection>,
     app: Roomcast,
     out: Mutex<Out>,
+}
+
+/// How frames stand on a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// Each is a text frame.
+    WebSocket,
+    /// Each is a block of an event stream, in a chunk.
+    Stream(Format),
+}
+
+impl Wire {
+    fn bytes(self, frame: &Frame) -> &Bytes {
+        match self {
+            Self::WebSocket => frame.websocket(),
+            Self::Stream(format) => frame.chunk(format),
+        }
+    }
 }
 
 /// What is on its way. Whoever writes has this lock: frames go out whole, and in order.
@@ -40,6 +62,8 @@ pub(super) struct Line {
 struct Out {
     /// Rounds may write.
     open: bool,
+    /// A write has failed, and what it was to write is lost.
+    broken: bool,
     /// What the kernel has not taken.
     left: VecDeque<Bytes>,
     /// The frames that is of: they still weigh something.
@@ -51,7 +75,7 @@ struct Out {
 
 /// How it stands after an attempt to send all that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
+enum Sent {
     /// All has gone out.
     All,
     /// The client takes no more now.
@@ -63,19 +87,29 @@ pub(super) enum Sent {
 }
 
 impl Line {
-    pub(super) fn new(stream: TcpStream, feed: &Feed) -> Arc<Self> {
-        Arc::new(Self {
+    /// A line, and its own task's end of it.
+    pub(super) fn new(stream: TcpStream, wire: Wire, feed: &Feed) -> (Arc<Self>, Own) {
+        let (read, stream) = stream.into_split();
+        let line = Arc::new(Self {
             stream,
+            wire,
             connection: Arc::clone(feed.connection()),
             app: feed.app().clone(),
             out: Mutex::new(Out {
                 open: false,
+                broken: false,
                 left: VecDeque::new(),
                 kept: VecDeque::new(),
                 told: None,
                 written: Instant::now(),
             }),
-        })
+        });
+        let own = Own {
+            read,
+            line: Arc::clone(&line),
+            patience: Patience::new(feed.app().config().ping_timeout),
+        };
+        (line, own)
     }
 
     /// Lets rounds write from now on: what comes first has been sent.
@@ -105,10 +139,13 @@ impl Line {
     }
 
     /// Sends what waits, as much of it as the kernel takes. `frames` is empty before and after.
-    pub(super) fn send(&self, frames: &mut VecDeque<Frame>) -> Sent {
+    fn send(&self, frames: &mut VecDeque<Frame>) -> Sent {
         let mut out = self.out.lock().unwrap();
         if !out.open {
             return Sent::All;
+        }
+        if out.broken {
+            return Sent::Gone;
         }
         if !out.left.is_empty() {
             return Sent::Stuck;
@@ -119,7 +156,8 @@ impl Line {
             Taken::Nothing => return Sent::All,
         }
         let told = feed::told(&*frames);
-        if out.write(&self.stream, frames).is_err() {
+        if out.write(&self.stream, self.wire, frames).is_err() {
+            out.broken = true;
             frames.clear();
             return Sent::Gone;
         }
@@ -135,6 +173,31 @@ impl Line {
             out.kept = std::mem::take(frames);
             Sent::Stuck
         }
+    }
+
+    /// Sends what others could not. Whether the client takes no more now: then what is left is to be flushed, and
+    /// [that](Self::flushed) said.
+    pub(super) fn is_stuck(&self, feed: &mut Feed) -> Result<bool, End> {
+        // What waited while the client took the last was perhaps said after the end.
+        feed.check_term();
+        match self.send(&mut VecDeque::new()) {
+            Sent::All => Ok(false),
+            Sent::Closed(close) => Err(End::Close(close)),
+            Sent::Gone => Err(End::Gone),
+            Sent::Stuck => Ok(true),
+        }
+    }
+
+    /// Writes frames that are in no outbox, behind what is left. What the kernel does not take is left, too.
+    pub(super) fn put(&self, frames: &VecDeque<Frame>) -> io::Result<()> {
+        let mut out = self.out.lock().unwrap();
+        out.drain(&self.stream)?;
+        if out.left.is_empty() {
+            return out.write(&self.stream, self.wire, frames);
+        }
+        let bytes = frames.iter().map(|frame| self.wire.bytes(frame).clone());
+        out.left.extend(bytes);
+        Ok(())
     }
 
     /// What was left has gone out.
@@ -161,15 +224,24 @@ impl Reader for Line {
             self.connection.outbox.stir();
         }
     }
+
+    fn fail(&self) {
+        self.connection.outbox.cut(Close::Internal);
+    }
 }
 
 impl Out {
     /// Writes frames, and notes what the kernel did not take of them.
-    fn write(&mut self, stream: &TcpStream, frames: &VecDeque<Frame>) -> io::Result<()> {
+    fn write(
+        &mut self,
+        stream: &OwnedWriteHalf,
+        wire: Wire,
+        frames: &VecDeque<Frame>,
+    ) -> io::Result<()> {
         if let [frame] = frames.as_slices().0
             && frames.len() == 1
         {
-            let bytes = frame.websocket();
+            let bytes = wire.bytes(frame);
             let taken = taken(stream.try_write(bytes))?;
             if taken < bytes.len() {
                 self.left.push_back(bytes.slice(taken..));
@@ -183,7 +255,7 @@ impl Out {
             let (mut count, mut length) = (0, 0);
             for (slice, bytes) in slices.iter_mut().zip(&mut together) {
                 let Some(frame) = next.next() else { break };
-                let framed = frame.websocket();
+                let framed = wire.bytes(frame);
                 (*slice, *bytes) = (IoSlice::new(framed), Some(framed));
                 count += 1;
                 length += framed.len();
@@ -200,24 +272,27 @@ impl Out {
                 }
             }
             self.left
-                .extend(next.map(|frame| frame.websocket().clone()));
+                .extend(next.map(|frame| wire.bytes(frame).clone()));
             break;
         }
         Ok(())
     }
 
-    /// Writes what was left, as much of it as the kernel takes.
-    fn drain(&mut self, stream: &TcpStream) -> io::Result<()> {
+    /// Writes what was left, as much of it as the kernel takes, and says how many bytes that were.
+    fn drain(&mut self, stream: &OwnedWriteHalf) -> io::Result<usize> {
+        let mut drained = 0;
         while let Some(bytes) = self.left.front_mut() {
-            match taken(stream.try_write(bytes))? {
-                0 => return Ok(()),
+            let taken = taken(stream.try_write(bytes))?;
+            drained += taken;
+            match taken {
+                0 => break,
                 taken if taken < bytes.len() => bytes.advance(taken),
                 _ => {
                     self.left.pop_front();
                 }
             }
         }
-        Ok(())
+        Ok(drained)
     }
 }
 
@@ -231,70 +306,80 @@ fn taken(written: io::Result<usize>) -> io::Result<usize> {
 
 /// The line as its own task has it: a stream like any other.
 #[derive(Debug)]
-pub(super) struct Own(pub(super) Arc<Line>);
+pub(super) struct Own {
+    read: OwnedReadHalf,
+    line: Arc<Line>,
+    /// Its own, since only here it is seen that a client takes a part of what was left.
+    patience: Patience,
+}
+
+impl Own {
+    /// Waits until what is left is as little as that, or nothing.
+    fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        is_little: impl Fn(&VecDeque<Bytes>) -> bool,
+    ) -> Poll<io::Result<()>> {
+        let line = &self.line;
+        loop {
+            {
+                let mut out = line.out.lock().unwrap();
+                if out.drain(&line.stream)? > 0 {
+                    self.patience.renew();
+                }
+                if out.left.is_empty() || is_little(&out.left) {
+                    self.patience.renew();
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            match line.stream.as_ref().poll_write_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return self.patience.poll_over(cx).map(Err),
+            }
+        }
+    }
+}
 
 impl AsyncRead for Own {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.stream.poll_read_ready(cx))?;
-            match self.0.stream.try_read(buffer.initialize_unfilled()) {
-                Ok(read) => {
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        Pin::new(&mut self.read).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Own {
     /// Takes all or nothing, so that nobody else's frame gets in between.
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut out = self.0.out.lock().unwrap();
-            out.drain(&self.0.stream)?;
-            if out.left.is_empty() {
-                let taken = taken(self.0.stream.try_write(bytes))?;
-                if taken < bytes.len() {
-                    out.left.push_back(Bytes::copy_from_slice(&bytes[taken..]));
-                }
-                return Poll::Ready(Ok(bytes.len()));
-            }
-            if out.left.iter().map(Bytes::len).sum::<usize>() + bytes.len() <= MAX_LEFT {
-                out.left.push_back(Bytes::copy_from_slice(bytes));
-                return Poll::Ready(Ok(bytes.len()));
-            }
-            drop(out);
-            ready!(self.0.stream.poll_write_ready(cx))?;
+        ready!(self.poll_room(cx, |left| {
+            left.iter().map(Bytes::len).sum::<usize>() + bytes.len() <= MAX_LEFT
+        }))?;
+        let line = &self.line;
+        let mut out = line.out.lock().unwrap();
+        let taken = if out.left.is_empty() {
+            taken(line.stream.try_write(bytes))?
+        } else {
+            0
+        };
+        if taken < bytes.len() {
+            out.left.push_back(Bytes::copy_from_slice(&bytes[taken..]));
         }
+        Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            {
-                let mut out = self.0.out.lock().unwrap();
-                out.drain(&self.0.stream)?;
-                if out.left.is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            ready!(self.0.stream.poll_write_ready(cx))?;
-        }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_room(cx, VecDeque::is_empty)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        match SockRef::from(&self.0.stream).shutdown(Shutdown::Write) {
+        match SockRef::from(self.line.stream.as_ref()).shutdown(Shutdown::Write) {
             // The client was faster.
             Err(error) if error.kind() == ErrorKind::NotConnected => Poll::Ready(Ok(())),
             ended => Poll::Ready(ended),

@@ -12,14 +12,14 @@ use axum::extract::{FromRequestParts, Query, State};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{Ask, Format, connect};
+use super::connect::{Ask, connect};
 use super::feed::{self, Feed};
 use super::shapes::{Listening, Patience, Polled};
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
 use crate::realtime::outbox::Waiting;
-use crate::realtime::protocol::Frame;
+use crate::realtime::protocol::{Format, Frame};
 use crate::realtime::{Close, Cursor};
 
 /// Seconds that a poll waits where nothing is said, and at most: proxies give up on an answer after 30 or 60.

@@ -20,7 +20,7 @@ const READ_BUFFER_BYTES: usize = 1024;
 /// What waits together is written together, up to this much at once.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// How long a client may take to answer our close, or to end after we answered its own.
-const CLOSE_TIME: Duration = Duration::from_secs(2);
+pub(super) const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// What is read and thrown away after the end, so that the client reads our close before it hears of a reset.
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 

@@ -1,4 +1,4 @@
-//! Server-sent events (HTML section 9.2): the feed as one endless answer.
+//! Server-sent events (HTML section 9.2): the feed as one endless answer. Most of them go on in [`super::stream`].
 
 use std::convert::Infallible;
 
@@ -8,18 +8,19 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::connect::{Ask, Format, connect};
+use super::connect::{Ask, connect};
 use super::feed::{self, Feed};
 use super::shapes::{EventStream, LastEventId, Listening, Streaming};
+use super::stream::{Offer, Stream};
 use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
 use crate::realtime::outbox::Waiting;
-use crate::realtime::protocol::{ErrorCode, Frame};
+use crate::realtime::protocol::{ErrorCode, Format, Frame};
 
 /// An event stream of a channel.
 #[utoipa::path(
@@ -79,31 +80,37 @@ async fn answer(
     ask.last_event_id(headers);
     let format = ask.format;
     let feed = connect(app, ask, Transport::Sse).await?;
-    // How soon to come back when the line breaks; a browser's own default is up to it.
-    let retry = feed.retry();
-    let first = Bytes::from(format!("retry: {retry}\n"));
-    let chunks = stream::unfold(Some((feed, first)), move |state| async move {
-        let (mut feed, first) = state?;
-        let (chunk, more) = next(&mut feed, first, format).await;
-        Some((
-            Ok::<_, Infallible>(chunk),
-            more.then_some((feed, Bytes::new())),
-        ))
-    });
-    let body = if version == Version::HTTP_2 {
-        Body::from_stream(push(app, chunks))
-    } else {
-        Body::from_stream(chunks)
-    };
-    Ok(event_stream(body))
+    let stream = Stream { feed, format };
+    Ok(match version {
+        Version::HTTP_2 => event_stream(Body::from_stream(push(app, chunks(stream)))),
+        // What an older client is sent does not come in chunks.
+        version if version < Version::HTTP_11 => event_stream(Body::from_stream(chunks(stream))),
+        _ => {
+            let offer = Offer::new(stream);
+            let mut response = event_stream(Body::from_stream(offer.clone().body()));
+            response.extensions_mut().insert(offer);
+            response
+        }
+    })
+}
+
+/// A stream as the body of an answer.
+pub(super) fn chunks(
+    Stream { feed, format }: Stream,
+) -> impl stream::Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold(Some(feed), move |feed| async move {
+        let mut feed = feed?;
+        let (chunk, more) = next(&mut feed, format).await;
+        Some((Ok(chunk), more.then_some(feed)))
+    })
 }
 
 /// Gives up on a stream whose client takes nothing for too long. Over HTTP/1.1 the connection itself does (see
 /// `server/deadline.rs`); over HTTP/2 that may go on, and the stream is just not asked for more.
 fn push<C: Send + 'static>(
     app: &Roomcast,
-    chunks: impl Stream<Item = C> + Send + 'static,
-) -> impl Stream<Item = C> + Send + 'static {
+    chunks: impl stream::Stream<Item = C> + Send + 'static,
+) -> impl stream::Stream<Item = C> + Send + 'static {
     let (sender, mut receiver) = mpsc::channel(1);
     let patience = app.config().ping_timeout;
     app.tasks().spawn(async move {
@@ -124,27 +131,22 @@ fn push<C: Send + 'static>(
 }
 
 /// The next bytes of a stream, and whether more follow. What waits together goes out together.
-async fn next(feed: &mut Feed, first: Bytes, format: Format) -> (Bytes, bool) {
-    let block = |frame: &Frame| match format {
-        Format::Json => frame.sse().clone(),
-        Format::Data => frame.sse_data().clone(),
-        Format::Message => frame.sse_message(),
-    };
+async fn next(feed: &mut Feed, format: Format) -> (Bytes, bool) {
     match feed.next().await {
-        Waiting::Frames(frames) if frames.len() == 1 && first.is_empty() => {
+        Waiting::Frames(frames) if frames.len() == 1 => {
             feed.wrote(frames[0].told());
-            (block(&frames[0]), true)
+            (frames[0].block(format), true)
         }
         Waiting::Frames(frames) => {
             // What is handed over here is written before more is asked for.
             feed.wrote(feed::told(&frames));
-            let mut chunk = BytesMut::from(first);
+            let mut chunk = BytesMut::new();
             for frame in &frames {
-                chunk.extend_from_slice(&block(frame));
+                chunk.extend_from_slice(&frame.block(format));
             }
             (chunk.freeze(), true)
         }
-        Waiting::Closed(close) => (Frame::disconnect(close, feed.retry()).sse().clone(), false),
+        Waiting::Closed(close) => (Frame::disconnect(close, feed.retry()).block(format), false),
     }
 }
 
@@ -167,7 +169,7 @@ pub(crate) async fn refuse_softly(response: Response) -> Response {
         .and_then(|value| value.to_str().ok()?.parse().ok());
     let retry = seconds.unwrap_or(5) * 1_000;
     event_stream(Body::from(
-        Frame::refusal(code, message, retry).sse().clone(),
+        Frame::refusal(code, message, retry).block(Format::Json),
     ))
 }
 

@@ -9,14 +9,14 @@ use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WsFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::command::{self, Pending};
+use super::command;
 use super::feed::{self, Feed};
-use super::line::{Line, Own, Sent};
+use super::line::{Line, Wire};
 use super::rate::{Rate, Verdict};
 use super::socket::{End, Limits, Message, Socket};
 use crate::app::Roomcast;
@@ -24,7 +24,7 @@ use crate::metrics::Refusal;
 use crate::realtime::Close;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::{ClientFrame, Command, ErrorCode, Frame, Rejection};
-use crate::server::Deadline;
+use crate::server::{Deadline, Lent};
 
 /// The largest frame of ours is an event with a body of 2 MiB, or what the settings allow; without a bound one client's
 /// pings take all memory.
@@ -38,11 +38,13 @@ const TOKEN_MESSAGES: f64 = 10.0;
 /// waits, as most do, then holds no room for how it began and how it will end.
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
     // The socket itself where it is one of our server's: no indirection for each read and write.
-    match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
+    match upgraded.downcast::<TokioIo<Deadline<Lent>>>() {
         Ok(parts) => {
-            let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
-            let line = Line::new(stream.into_inner(), &feed);
-            let own = Deadline::new(Own(Arc::clone(&line)), app.config().ping_timeout);
+            let (lent, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            let Some(stream) = lent.into_inner().keep() else {
+                return;
+            };
+            let (line, own) = Line::new(stream, Wire::WebSocket, &feed);
             let begun = Box::pin(begin(own, read, feed, app, Some(line))).await;
             begun.run().await;
         }
@@ -90,7 +92,7 @@ struct Conversation<S> {
     app: Roomcast,
     rate: Rate,
     /// The command that is being carried out; the next is read when it is done.
-    pending: Option<Pending>,
+    pending: Option<AbortOnDropHandle<()>>,
     /// When to ping, and then when to give up.
     patience: Pin<Box<Sleep>>,
     pinged: bool,
@@ -138,9 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             return tokio::select! {
                 () = self.feed.stirs(|| line.written()) => Box::pin(self.catch_up(&line)).await,
                 message = self.socket.read(), if listening => self.receive(message),
-                () = done(&mut self.pending), if self.pending.is_some() => {
+                done = done(&mut self.pending), if !listening => {
                     self.pending = None;
-                    Ok(())
+                    done
                 }
                 () = &mut self.patience, if listening => self.ping().await,
             };
@@ -148,9 +150,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         tokio::select! {
             waiting = self.feed.next() => self.take(waiting).await,
             message = self.socket.read(), if listening => self.receive(message),
-            () = done(&mut self.pending), if self.pending.is_some() => {
+            done = done(&mut self.pending), if !listening => {
                 self.pending = None;
-                Ok(())
+                done
             }
             () = &mut self.patience, if listening => self.ping().await,
         }
@@ -158,20 +160,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Sends what others could not, and waits for the client to take it.
     async fn catch_up(&mut self, line: &Line) -> Result<(), End> {
-        let mut frames = VecDeque::new();
-        loop {
-            // What waited while the client took the last was perhaps said after the end.
-            self.feed.check_term();
-            match line.send(&mut frames) {
-                Sent::All => return Ok(()),
-                Sent::Closed(close) => return Err(End::Close(close)),
-                Sent::Gone => return Err(End::Gone),
-                Sent::Stuck => {
-                    self.socket.flush().await?;
-                    line.flushed();
-                }
-            }
+        while line.is_stuck(&mut self.feed)? {
+            self.socket.flush().await?;
+            line.flushed();
         }
+        Ok(())
     }
 
     async fn take(&mut self, waiting: Waiting) -> Result<(), End> {
@@ -218,7 +211,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 if matches!(command.frame, ClientFrame::Token { .. }) {
                     self.rate.charge(TOKEN_MESSAGES - 1.0);
                 }
-                self.pending = command::carry_out(&self.app, &self.feed, command);
+                let pending = command::carry_out(&self.app, &self.feed, command);
+                // A task of its own: it may hold the writer's turn, and must not wait for whatever this one waits for.
+                self.pending = pending.map(|it| AbortOnDropHandle::new(self.app.tasks().spawn(it)));
             }
             (Err(rejection), Verdict::Pass) => {
                 connection.outbox.push(Frame::rejection(&rejection));
@@ -275,7 +270,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     /// What goes out from now on is the end.
-    fn shut(&self) {
+    fn shut(&mut self) {
+        self.pending = None;
         if let Some(line) = &self.line {
             line.shut();
         }
@@ -290,9 +286,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 }
 
-async fn done(pending: &mut Option<Pending>) {
-    if let Some(pending) = pending {
-        pending.await;
+/// Waits for a command. One that never comes to its answer ends the conversation.
+async fn done(pending: &mut Option<AbortOnDropHandle<()>>) -> Result<(), End> {
+    match pending {
+        Some(pending) => pending.await.map_err(|_| End::Close(Close::Internal)),
+        None => Ok(()),
     }
 }
 

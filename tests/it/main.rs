@@ -63,6 +63,7 @@ mod rules;
 mod schedule;
 mod slow;
 mod sse;
+mod stalled;
 mod storm;
 mod systemd;
 mod tidy;

@@ -1,11 +1,14 @@
-//! What goes over the wire: [`client`] frames come in, [`server`] frames go out, one JSON object each.
+//! What goes over the wire: [`client`] frames come in, [`server`] frames go out, one JSON object each,
+//! which [`stream`] puts into event streams.
 
 pub mod client;
 pub mod server;
+pub mod stream;
 
 pub use client::{ClientFrame, Command, CommandId, Rejection};
 pub use server::Frame;
 pub(in crate::realtime) use server::Newest;
+pub use stream::Format;
 
 /// Why a command was not carried out. The connection stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 use tokio::time::Instant;
 
+use super::stream::{Chunks, Format};
 use super::{CommandId, ErrorCode, Rejection};
 use crate::realtime::scales::{Scales, Weight};
 use crate::realtime::{Channel, Close, Cursor, Data, Event, EventName, Members, SocketId, User};
@@ -44,8 +45,7 @@ struct Encoded {
     /// Where in `json` the event's own data stands; empty for other frames.
     data: Range<usize>,
     websocket: OnceLock<Bytes>,
-    sse: OnceLock<Bytes>,
-    sse_data: OnceLock<Bytes>,
+    chunks: Chunks,
 }
 
 /// What one volatile event is the newest of: those of the same name, in the same channel, from the same socket.
@@ -94,7 +94,6 @@ impl Encoded {
         retry: Option<u64>,
         data: Range<usize>,
     ) -> Self {
-        let (websocket, sse, sse_data) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self {
             json: json.into(),
             name: name.into(),
@@ -104,9 +103,8 @@ impl Encoded {
             newest: None,
             weight: None,
             data,
-            websocket,
-            sse,
-            sse_data,
+            websocket: OnceLock::new(),
+            chunks: Chunks::default(),
         }
     }
 }
@@ -166,8 +164,9 @@ impl Frame {
         Encoded::new(json, event.name.as_str(), cursor, None, data)
     }
 
-    /// The first frame of every connection, with who is in the presence channels that it is in.
-    pub fn welcome(welcome: &Welcome<'_>, presence: &[(Channel, Members)]) -> Self {
+    /// The first frame of every connection, with who is in the presence channels that it is in. `retry` is for event
+    /// streams: in how many milliseconds to come back when the line breaks; a browser's own default is up to it.
+    pub fn welcome(welcome: &Welcome<'_>, presence: &[(Channel, Members)], retry: u64) -> Self {
         let mut json = Data::from_value(welcome).as_str().to_owned();
         if !presence.is_empty() {
             // Lists are JSON already, and channels have no character that JSON escapes.
@@ -180,7 +179,7 @@ impl Frame {
                 .filter_map(|(of, here)| Some((of, here.count?)));
             push_object(&mut json, "presenceCounts", counts);
         }
-        Self::new(json, "welcome", Some(welcome.cursor), None, 0..0)
+        Self::new(json, "welcome", Some(welcome.cursor), Some(retry), 0..0)
     }
 
     /// Says that the connection lives, and how far the log has been looked through for it.
@@ -295,61 +294,30 @@ impl Frame {
         })
     }
 
-    /// The block of an event stream (HTML section 9.2), with the whole frame as its data.
-    pub fn sse(&self) -> &Bytes {
-        self.0.sse.get_or_init(|| {
-            let block = self.block(&[self.text()]);
+    /// The frame in an event stream, made once for each format.
+    pub(super) fn chunk_or(&self, format: Format, make: impl FnOnce() -> Bytes) -> &Bytes {
+        self.0.chunks.get_or_make(format, || {
+            let chunk = make();
             if let Some(weight) = &self.0.weight {
-                weight.add(block.len());
+                weight.add(chunk.len());
             }
-            block
+            chunk
         })
     }
 
-    /// The block of an event stream for pages that know nothing of our frames: an event's data alone, a string as plain text.
-    pub fn sse_data(&self) -> &Bytes {
-        let data = &self.text()[self.0.data.clone()];
-        if data.is_empty() {
-            return self.sse();
-        }
-        self.0
-            .sse_data
-            .get_or_init(|| match serde_json::from_str::<String>(data) {
-                Ok(text) => self.block(&lines(&text)),
-                Err(_) => self.block(&[data]),
-            })
+    /// The event's own data; empty for other frames.
+    pub(super) fn data(&self) -> &str {
+        &self.text()[self.0.data.clone()]
     }
 
-    /// The same without the event's name, for pages that hear nothing else: for a browser it is then a `message`.
-    pub fn sse_message(&self) -> Bytes {
-        let block = self.sse_data();
-        let named = "event: ".len() + self.0.name.len() + "\n".len();
-        if self.is_event() {
-            block.slice(named..)
-        } else {
-            block.clone()
-        }
+    /// In how many milliseconds the client is to come back, where it is sent away.
+    pub(super) fn retry(&self) -> Option<u64> {
+        self.0.retry
     }
 
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         // Made from a String in `new`.
         std::str::from_utf8(&self.0.json).unwrap_or_default()
-    }
-
-    fn block(&self, data: &[&str]) -> Bytes {
-        let mut block = String::with_capacity(self.0.json.len() + 64);
-        if let Some(retry) = self.0.retry {
-            let _ = writeln!(block, "retry: {retry}");
-        }
-        let _ = writeln!(block, "event: {}", self.0.name);
-        if let Some(cursor) = self.0.cursor {
-            let _ = writeln!(block, "id: {cursor}");
-        }
-        for line in data {
-            let _ = writeln!(block, "data: {line}");
-        }
-        block.push('\n');
-        block.into()
     }
 }
 
@@ -388,17 +356,6 @@ fn push_object(
     }
 }
 
-/// An event stream ends a line at CR, LF and CRLF alike; each becomes a `data:` line of its own, and arrives as LF.
-fn lines(text: &str) -> Vec<&str> {
-    let (mut lines, mut rest) = (Vec::new(), text);
-    while let Some(end) = rest.find(['\r', '\n']) {
-        lines.push(&rest[..end]);
-        rest = rest[end..].strip_prefix("\r\n").unwrap_or(&rest[end + 1..]);
-    }
-    lines.push(rest);
-    lines
-}
-
 impl fmt::Debug for Frame {
     /// Never the content: it may be anybody's secret, and ends up in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -434,33 +391,9 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_of_json_and_one_block_of_sse() {
+    fn an_event_is_one_line_of_json() {
         let json = r#"{"type":"event","channel":"document:42","event":"note","data":{"a":1},"cursor":"5f3a9c21-7","time":"2025-11-21T04:40:11.000Z"}"#;
         let frame = event(r#"{"a": 1}"#);
         assert_eq!(frame.json(), json);
-        assert_eq!(
-            frame.sse(),
-            &format!("event: note\nid: 5f3a9c21-7\ndata: {json}\n\n")
-        );
-        assert_eq!(
-            frame.sse_data(),
-            "event: note\nid: 5f3a9c21-7\ndata: {\"a\":1}\n\n"
-        );
-    }
-
-    #[test]
-    fn a_string_cannot_break_out_of_its_block() {
-        let frame = event(r#""one\r\ntwo\rdata: x\n\nid: 9\n:""#);
-        let expected = "event: note\nid: 5f3a9c21-7\ndata: one\ndata: two\ndata: data: x\ndata: \ndata: id: 9\ndata: :\n\n";
-        assert_eq!(frame.sse_data(), expected);
-        assert_eq!(
-            event("\"\"").sse_data(),
-            "event: note\nid: 5f3a9c21-7\ndata: \n\n"
-        );
-        // A CR at the very end ends a line too: nothing of it is lost.
-        assert_eq!(
-            event(r#""a\r""#).sse_data(),
-            "event: note\nid: 5f3a9c21-7\ndata: a\ndata: \n\n"
-        );
     }
 }

@@ -9,19 +9,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::term::{self, Due, Standing, Term};
 use crate::app::Roomcast;
 use crate::caller::Caller;
-use crate::log::{Log, ReadError};
+use crate::log::ReadError;
 use crate::realtime::cursor::Position;
 use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::Frame;
 use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Handle, Membership};
-use crate::realtime::{Channel, Close, Connection, Cursor, Event, Members, Registry, Rounds};
+use crate::realtime::{Channel, Close, Connection, Cursor, Event, Members, Rounds};
 
 /// How far behind a connection may be to go live: what then still has to be read may be this much.
 const NEAR: u64 = 1_024;
@@ -36,8 +35,6 @@ pub(super) struct Feed {
     standing: Standing,
     /// Only of who came with a token.
     term: Option<Term>,
-    registry: Arc<Registry>,
-    log: Log,
     welcome: Option<Frame>,
     begins: Cursor,
     recovered: Option<bool>,
@@ -94,15 +91,13 @@ impl Feed {
             "a connection was let in"
         );
         let retry = app.registry().retry(connection.id);
-        let standing = watch::Sender::new(caller.map(Arc::new));
+        let standing = Standing::new(caller);
         Self {
             handle,
             app: app.clone(),
             ending: "gone",
             term: Term::of(&standing),
             standing,
-            registry: Arc::clone(app.registry()),
-            log: app.log().clone(),
             welcome: Some(Frame::welcome(welcome, presence, retry)),
             begins: welcome.cursor,
             recovered: welcome.recovered,
@@ -119,12 +114,12 @@ impl Feed {
 
     /// Milliseconds after which the client is to come back.
     pub(super) fn retry(&self) -> u64 {
-        self.registry.retry(self.connection().id)
+        self.app.registry().retry(self.connection().id)
     }
 
     /// With whose rights now; a guest has few, and is nobody.
     pub(super) fn caller(&self) -> Option<Arc<Caller>> {
-        self.standing.borrow().clone()
+        self.standing.caller()
     }
 
     /// Notes how it ends. Nothing said, whoever was there is gone without a word.
@@ -139,7 +134,7 @@ impl Feed {
 
     /// The rounds that its connection may be served in.
     pub(super) fn rounds(&self) -> &Arc<Rounds> {
-        self.registry.rounds_of(self.handle.connection())
+        self.app.registry().rounds_of(self.handle.connection())
     }
 
     /// Notes that what was told at this time has been written.
@@ -190,7 +185,8 @@ impl Feed {
 
     /// How far it has read the past, while it does.
     pub(super) fn replayed(&self) -> Option<Cursor> {
-        self.replay.map(|replay| self.registry.cursor_at(replay.at))
+        self.replay
+            .map(|replay| self.app.registry().cursor_at(replay.at))
     }
 
     /// All that there is to send now, as soon as there is something. Dropping it before it is ready loses nothing.
@@ -219,7 +215,8 @@ impl Feed {
 
     /// What waits, and behind it a heartbeat: its cursor is true where it stands. For a feed that is live.
     pub(super) fn mark(&self) -> Option<Waiting> {
-        self.registry
+        self.app
+            .registry()
             .send_cursor(self.connection(), Frame::heartbeat);
         self.connection().outbox.try_take()
     }
@@ -256,7 +253,8 @@ impl Feed {
         let (now, mut until) = (Instant::now(), since + self.heartbeat);
         if until <= now {
             // Through the registry, so that its cursor is true where it stands among the events.
-            self.registry
+            self.app
+                .registry()
                 .send_cursor(self.handle.connection(), Frame::heartbeat);
             until = now + self.heartbeat;
         }
@@ -277,7 +275,7 @@ impl Feed {
 
     /// Ends the connection where its token has ended.
     pub(super) fn check_term(&mut self) {
-        if self.term.as_ref().is_some_and(Term::is_over) {
+        if self.term.as_mut().is_some_and(Term::is_over) {
             self.end_term();
         }
     }
@@ -302,19 +300,20 @@ impl Feed {
         let until = match replay.until {
             Some(until) => until,
             None => {
-                let (position, live) = self.registry.catch_up(connection, replay.at, NEAR);
+                let (position, live) = self.app.registry().catch_up(connection, replay.at, NEAR);
                 replay.until = live.then_some(position);
                 position
             }
         };
         // Asked anew for each page: a channel that was withdrawn meanwhile is not read any further.
-        let mut channels = self.registry.channels(connection);
+        let mut channels = self.app.registry().channels(connection);
         channels.push((
             Channel::socket(connection.socket),
             Membership::asked(Access::Read),
         ));
         let page = match self
-            .log
+            .app
+            .log()
             .page(
                 &channels,
                 replay.at,
@@ -342,7 +341,7 @@ impl Feed {
         let cursor = |event: &Event| {
             event
                 .position
-                .map(|position| self.registry.cursor_at(position))
+                .map(|position| self.app.registry().cursor_at(position))
         };
         let frames = page
             .events
@@ -350,7 +349,7 @@ impl Feed {
             .map(|(event, channel)| Frame::event(event, channel, cursor(event)));
         let mut frames: VecDeque<Frame> = frames.collect();
         if frames.is_empty() && self.given.elapsed() >= self.heartbeat {
-            frames.push_back(Frame::heartbeat(self.registry.cursor_at(at)));
+            frames.push_back(Frame::heartbeat(self.app.registry().cursor_at(at)));
         }
         (!frames.is_empty()).then_some(Waiting::Frames(frames))
     }

@@ -43,6 +43,8 @@ pub(super) async fn renew(
         }
     };
     connection.outbox.push(answer);
+    // Its own task counts the time.
+    connection.outbox.stir();
 }
 
 /// Until when the connection may stay, and which channels it is out of.
@@ -73,7 +75,7 @@ async fn take_up(
             .map_err(|error| unavailable(&error))?
             .ok_or((ErrorCode::Unauthorized, ENDED))?;
         drop(db);
-        let held = standing.borrow().clone();
+        let held = standing.caller();
         let grants = held.map(|held| Arc::clone(&held.grants));
         let grants = grants.unwrap_or_default();
         let mut rights = Vec::new();
@@ -92,7 +94,7 @@ async fn take_up(
         {
             Err(Refusal::Stale) => {}
             _ => {
-                standing.send_replace(Some(Arc::new(caller)));
+                standing.renew(caller);
                 let left = rights.into_iter().filter(|(_, access)| access.is_none());
                 return Ok((ends, left.map(|(channel, _)| channel).collect()));
             }
@@ -103,7 +105,7 @@ async fn take_up(
 
 /// What a token says that the connection may go on with, or why it may not.
 fn accept(app: &Roomcast, standing: &Standing, token: &Token) -> Result<Claims, &'static str> {
-    let held = standing.borrow().clone();
+    let held = standing.caller();
     let held = held.filter(|caller| caller.expires().is_some()).ok_or(
         "This connection did not come with a token, and does not go on with one. Connect anew.",
     )?;

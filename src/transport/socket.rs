@@ -15,8 +15,9 @@ use tokio_tungstenite::tungstenite::{self, Error};
 use super::fragments::Fragments;
 use crate::realtime::Close;
 
-/// tungstenite's own default is 128 KiB, for each connection, from the start.
-const READ_BUFFER_BYTES: usize = 1024;
+/// tungstenite's own default is 128 KiB, for each connection, from the start. Most messages are smaller than
+/// this; for those that are not, there is more room in [`Fragments`].
+const READ_BUFFER_BYTES: usize = 256;
 /// What waits together is written together, up to this much at once.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// How long a client may take to answer our close, or to end after we answered its own.

@@ -57,21 +57,15 @@ impl Offer {
 
 impl Stream {
     /// Sends all that there is to send, to the end of one of both.
-    pub(crate) async fn run(self, socket: TcpStream) {
+    pub(crate) fn run(self, socket: TcpStream) -> impl Future<Output = ()> {
         let (line, own) = Line::new(socket, Wire::Stream(self.format), &self.feed);
-        let mut open = Open {
+        let open = Open {
             feed: self.feed,
             line,
             own,
             discarded: 0,
         };
-        loop {
-            match open.go_on().await {
-                Ok(()) => {}
-                Err(End::Close(close)) => return Box::pin(open.close(close)).await,
-                Err(End::Closed | End::Gone) => return,
-            }
-        }
+        Box::new(open).run()
     }
 }
 
@@ -84,6 +78,16 @@ struct Open {
 }
 
 impl Open {
+    async fn run(mut self: Box<Self>) {
+        loop {
+            match self.go_on().await {
+                Ok(()) => {}
+                Err(End::Close(close)) => return Box::pin(self.close(close)).await,
+                Err(End::Closed | End::Gone) => return,
+            }
+        }
+    }
+
     async fn go_on(&mut self) -> Result<(), End> {
         if self.feed.has_past() {
             return Box::pin(self.send_past()).await;
@@ -120,7 +124,7 @@ impl Open {
     }
 
     /// Sends what still waits, and says why it ends.
-    async fn close(mut self, close: Close) {
+    async fn close(mut self: Box<Self>, close: Close) {
         self.line.shut();
         let connection = Arc::clone(self.feed.connection());
         let disconnect = Frame::disconnect(close, self.feed.retry());

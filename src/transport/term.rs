@@ -1,12 +1,12 @@
 //! How long a connection may stay that came with a token: until the token ends, with a word ahead.
 
-use std::future::pending;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::caller::Caller;
@@ -21,15 +21,33 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// Up to this much after the end what waits is still sent; later it is from a time that the token was not for.
 const LATE: Duration = Duration::from_secs(1);
 
-/// With whose rights a connection is there; told anew with a new token.
-pub(super) type Standing = watch::Sender<Option<Arc<Caller>>>;
+/// With whose rights a connection is there; another's with a new token.
+#[derive(Debug, Clone)]
+pub(super) struct Standing(Arc<Mutex<Option<Arc<Caller>>>>);
+
+impl Standing {
+    pub(super) fn new(caller: Option<Caller>) -> Self {
+        Self(Arc::new(Mutex::new(caller.map(Arc::new))))
+    }
+
+    /// With whose rights now; a guest has few, and is nobody.
+    pub(super) fn caller(&self) -> Option<Arc<Caller>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Whoever counts the time is to [look](Term::is_over).
+    pub(super) fn renew(&self, caller: Caller) {
+        *self.0.lock().unwrap() = Some(Arc::new(caller));
+    }
+}
 
 /// The time that a connection has.
 #[derive(Debug)]
 pub(super) struct Term {
-    callers: watch::Receiver<Option<Arc<Caller>>>,
-    /// Nothing for who came without a token, and stays.
-    ends: Option<OffsetDateTime>,
+    standing: Standing,
+    /// Whose token it is counted from.
+    counted: Arc<Caller>,
+    ends: OffsetDateTime,
     /// Nothing once the client has been told.
     warns: Option<OffsetDateTime>,
     timer: Pin<Box<Sleep>>,
@@ -45,79 +63,87 @@ pub(super) enum Due {
 }
 
 impl Term {
-    /// The time of a connection; nothing, if its caller did not come with a token.
+    /// The time of a connection; nothing, if its caller did not come with a token, and stays.
     pub(super) fn of(standing: &Standing) -> Option<Self> {
+        let counted = standing.caller()?;
+        let ends = counted.expires()?;
         let mut term = Self {
-            callers: standing.subscribe(),
-            ends: None,
-            warns: None,
+            standing: standing.clone(),
+            counted,
+            ends,
+            warns: Some(warns(ends)),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
-        term.take_up();
-        term.ends.is_some().then_some(term)
+        term.wind();
+        Some(term)
     }
 
     /// Takes the end from the token that holds now.
     fn take_up(&mut self) {
-        let caller = self.callers.borrow_and_update().clone();
-        self.ends = caller.and_then(|caller| caller.expires());
-        self.warns = self.ends.map(|ends| {
-            let life = until(ends);
-            ends - (life / 3).min(AHEAD)
-        });
-        self.wind();
+        let Some(caller) = self.standing.caller() else {
+            return;
+        };
+        if Arc::ptr_eq(&caller, &self.counted) {
+            return;
+        }
+        if let Some(ends) = caller.expires() {
+            (self.ends, self.warns) = (ends, Some(warns(ends)));
+            self.wind();
+        }
+        self.counted = caller;
     }
 
     fn wind(&mut self) {
-        let next = self.warns.or(self.ends).map_or(LONGEST_SLEEP, until);
+        let next = until(self.warns.unwrap_or(self.ends));
         self.timer
             .as_mut()
             .reset(Instant::now() + next.min(LONGEST_SLEEP));
     }
 
     /// Waits until it is time for something. Dropping it before that loses nothing.
-    pub(super) async fn due(&mut self) -> Due {
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         loop {
-            tokio::select! {
-                biased;
-                Ok(()) = self.callers.changed() => self.take_up(),
-                () = &mut self.timer => {
-                    let now = OffsetDateTime::now_utc();
-                    if self.ends.is_some_and(|ends| ends <= now) {
-                        return Due::End;
-                    }
-                    let told = self.warns.is_some_and(|warns| warns <= now);
-                    if told {
-                        self.warns = None;
-                    }
-                    self.wind();
-                    if let (true, Some(ends)) = (told, self.ends) {
-                        return Due::Word(ends);
-                    }
-                }
+            ready!(self.timer.as_mut().poll(cx));
+            if self.is_over() {
+                // Whoever does not end by it does not wait for it again and again.
+                self.wind();
+                return Poll::Ready(Due::End);
+            }
+            let told = self
+                .warns
+                .take_if(|warns| *warns <= OffsetDateTime::now_utc());
+            self.wind();
+            if told.is_some() {
+                return Poll::Ready(Due::Word(self.ends));
             }
         }
     }
 
-    /// Whether the end has come.
-    pub(super) fn is_over(&self) -> bool {
-        self.ends
-            .is_some_and(|ends| ends <= OffsetDateTime::now_utc())
+    /// Whether the end has come, also where there is a new token.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.take_up();
+        self.ends <= OffsetDateTime::now_utc()
     }
 
     /// Whether it came so long ago that what waits is not for this client.
     pub(super) fn is_long_over(&self) -> bool {
-        self.ends
-            .is_some_and(|ends| OffsetDateTime::now_utc() - ends >= LATE)
+        OffsetDateTime::now_utc() - self.ends >= LATE
     }
 }
 
+/// When a client is told of the end.
+fn warns(ends: OffsetDateTime) -> OffsetDateTime {
+    ends - (until(ends) / 3).min(AHEAD)
+}
+
 /// What a connection's time is up to; for ever nothing, where it has all the time there is.
-pub(super) async fn due(term: Option<&mut Term>) -> Due {
-    match term {
-        Some(term) => term.due().await,
-        None => pending().await,
-    }
+pub(super) async fn due(mut term: Option<&mut Term>) -> Due {
+    // By hand, since every connection that waits holds this.
+    poll_fn(|cx| match &mut term {
+        Some(term) => term.poll_due(cx),
+        None => Poll::Pending,
+    })
+    .await
 }
 
 /// What a client is told ahead of the end: an event on its own channel, for its connection alone.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
@@ -34,24 +34,25 @@ const MAX_FRAGMENTS: u32 = 1_024;
 /// As many messages as a new token counts for: the right to every channel is looked up again.
 const TOKEN_MESSAGES: f64 = 10.0;
 
-/// Serves an upgraded connection to its end. What that takes is made in boxes, one after another: a connection that
-/// waits, as most do, then holds no room for how it began and how it will end.
+/// Serves an upgraded connection to its end, in a task of its own: a connection that waits, as most do, holds no room for
+/// how it began. What it takes to send and to end is made in boxes, when it is needed.
 pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
+    let tasks = app.tasks().clone();
     // The socket itself where it is one of our server's: no indirection for each read and write.
     match upgraded.downcast::<TokioIo<Deadline<Lent>>>() {
-        Ok(parts) => {
-            let (lent, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
-            let Some(stream) = lent.into_inner().keep() else {
+        Ok(Parts { io, read_buf, .. }) => {
+            let read = read_buf.to_vec();
+            // It holds all of the library's buffer.
+            drop(read_buf);
+            let Some(stream) = io.into_inner().into_inner().keep() else {
                 return;
             };
             let (line, own) = Line::new(stream, Wire::WebSocket, &feed);
-            let begun = Box::pin(begin(own, read, feed, app, Some(line))).await;
-            begun.run().await;
+            tasks.spawn(begin(own, read, feed, app, Some(line)).await.run());
         }
         Err(upgraded) => {
             let stream = Deadline::new(TokioIo::new(upgraded), app.config().ping_timeout);
-            let begun = Box::pin(begin(stream, Vec::new(), feed, app, None)).await;
-            Box::pin(begun.run()).await;
+            tasks.spawn(begin(stream, Vec::new(), feed, app, None).await.run());
         }
     }
 }
@@ -102,13 +103,16 @@ struct Conversation<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn run(mut self: Box<Self>) {
+        let line = self.line.clone();
         loop {
             // Commands wait until the past has been sent: their answers carry later cursors.
             let went_on = if self.feed.has_past() {
                 // Most of the time there is none, and a connection that just waits is to be small.
                 Box::pin(self.send_past()).await
+            } else if let Some(line) = &line {
+                self.go_on(line).await
             } else {
-                self.go_on().await
+                Box::pin(self.go_on_alone()).await
             };
             match went_on {
                 Ok(()) => {}
@@ -130,32 +134,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     /// Waits for what comes first: something to send, a message, the end of a command, or the time for a ping.
-    async fn go_on(&mut self) -> Result<(), End> {
+    async fn go_on(&mut self, line: &Arc<Line>) -> Result<(), End> {
+        let listening = self.listens();
+        line.open(&self.feed);
+        tokio::select! {
+            () = self.feed.stirs(|| line.written()) => Box::pin(self.catch_up(line)).await,
+            message = self.socket.read(), if listening => self.receive(message),
+            done = done(&mut self.pending), if !listening => self.has_done(done),
+            () = &mut self.patience, if listening => Box::pin(self.ping()).await,
+        }
+    }
+
+    /// The same where nobody else sends.
+    async fn go_on_alone(&mut self) -> Result<(), End> {
+        let listening = self.listens();
+        tokio::select! {
+            waiting = self.feed.next() => self.take(waiting).await,
+            message = self.socket.read(), if listening => self.receive(message),
+            done = done(&mut self.pending), if !listening => self.has_done(done),
+            () = &mut self.patience, if listening => self.ping().await,
+        }
+    }
+
+    /// Whether the next command may be read. While one is carried out nobody looks whether the client answers pings.
+    fn listens(&mut self) -> bool {
         let listening = self.pending.is_none();
         if !listening {
             self.pinged = false;
         }
-        if let Some(line) = self.line.clone() {
-            line.open(&self.feed);
-            return tokio::select! {
-                () = self.feed.stirs(|| line.written()) => Box::pin(self.catch_up(&line)).await,
-                message = self.socket.read(), if listening => self.receive(message),
-                done = done(&mut self.pending), if !listening => {
-                    self.pending = None;
-                    done
-                }
-                () = &mut self.patience, if listening => self.ping().await,
-            };
-        }
-        tokio::select! {
-            waiting = self.feed.next() => self.take(waiting).await,
-            message = self.socket.read(), if listening => self.receive(message),
-            done = done(&mut self.pending), if !listening => {
-                self.pending = None;
-                done
-            }
-            () = &mut self.patience, if listening => self.ping().await,
-        }
+        listening
+    }
+
+    fn has_done(&mut self, done: Result<(), End>) -> Result<(), End> {
+        self.pending = None;
+        done
     }
 
     /// Sends what others could not, and waits for the client to take it.
@@ -176,7 +188,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     async fn send(&mut self, frames: VecDeque<Frame>) -> Result<(), End> {
         let told = feed::told(&frames);
-        self.socket.send(frames.iter().map(text)).await?;
+        match &self.line {
+            // Without a copy of each.
+            Some(line) => {
+                line.put(&frames).map_err(|_| End::Gone)?;
+                self.socket.flush().await?;
+            }
+            None => self.socket.send(frames.iter().map(text)).await?,
+        }
         self.feed.wrote(told);
         Ok(())
     }

@@ -114,26 +114,33 @@ pub(crate) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if request.extensions().get::<Caller>().is_none() {
-        let found = find(
-            &identity,
-            request.headers(),
-            request.uri(),
-            request.extensions().get(),
-        )
-        .await;
-        match found {
-            Ok(Some(Found::Caller(caller))) => {
-                request.extensions_mut().insert(caller);
-            }
-            Ok(Some(Found::BackEnd)) => {
-                request.extensions_mut().insert(BackEnd);
-            }
-            Ok(None) => {}
-            Err(error) => return error.into_response(),
-        }
+    match announce(&identity, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
-    next.run(request).await
+}
+
+/// Puts into a request who asks, unless an application with its own accounts has said so.
+pub(crate) async fn announce(identity: &Identity, request: &mut Request) -> Result<(), Error> {
+    if request.extensions().get::<Caller>().is_some() {
+        return Ok(());
+    }
+    let (headers, uri) = (request.headers(), request.uri());
+    match find(identity, headers, uri, request.extensions().get()).await? {
+        Some(Found::Caller(caller)) => {
+            request.extensions_mut().insert(caller);
+        }
+        Some(Found::BackEnd) => {
+            request.extensions_mut().insert(BackEnd);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// Whether a request shows a credential, good or not: then no cookie counts.
+pub(crate) fn shows_credential(headers: &HeaderMap, uri: &Uri) -> bool {
+    bearers(headers).next().is_some() || tokens(uri).is_ok_and(|tokens| !tokens.is_empty())
 }
 
 enum Found {

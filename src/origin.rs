@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
 
 use time::OffsetDateTime;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -208,24 +206,12 @@ fn check_form(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// The layer for all requests: none is ambiguous, and no page of another site causes one that changes something.
-pub(crate) async fn guard(
-    State(config): State<Arc<Config>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let safe = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
-    let origin = if safe {
-        Ok(())
-    } else {
-        check(request.headers(), &config)
-    };
-    match check_form(&request).and(origin) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+/// For all requests: none is ambiguous, and no page of another site causes one that changes something.
+pub(crate) fn guard(request: &Request, config: &Config) -> Result<(), Error> {
+    check_form(request)?;
+    match *request.method() {
+        Method::GET | Method::HEAD | Method::OPTIONS => Ok(()),
+        _ => check(request.headers(), config),
     }
 }
 

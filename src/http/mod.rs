@@ -9,6 +9,7 @@ mod auth;
 mod channels;
 mod description;
 mod documents;
+mod entrance;
 mod extract;
 mod groups;
 mod headers;
@@ -27,13 +28,13 @@ mod request_id;
 mod rooms;
 mod roots;
 mod samples;
+mod shared;
 mod text;
 mod throttle;
 mod token;
 mod users;
 
 use std::any::Any;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
@@ -43,12 +44,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::entrance::Entrance;
+use self::shared::Share;
 use crate::app::Roomcast;
-use crate::caller::{Identity, identify};
 use crate::error::Error;
 use crate::notify::{Notifier, notify};
+use crate::origin;
 use crate::transport::{poll, sse, upgrade};
-use crate::{origin, session};
 
 impl Roomcast {
     /// The whole server: the HTTP API, WebSocket, SSE and long polling. It has `/api/v1`, `/ws`, `/sse`, `/livez` and
@@ -57,21 +59,24 @@ impl Roomcast {
         let routes = Router::from(api())
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed);
+        let entrance = Entrance::new(self);
+        let accounts = Router::new().nest("/api/v1", accounts().into());
         let api = self
-            .changing(Router::new().nest("/api/v1", routes))
-            .merge(self.identifying(polls().into()));
-        let streams = self.identifying(streams().into());
-        let streams = streams.layer(map_response(sse::refuse_softly));
+            .changing(Router::new().nest("/api/v1", routes), &entrance)
+            .merge(self.changing(accounts, &Entrance::with_sessions(self)))
+            .merge(Router::from(polls()).layer(entrance.clone()));
+        let streams =
+            Router::from(streams()).layer((map_response(sse::refuse_softly), entrance.clone()));
         let routes = Router::new()
             .merge(api)
             .merge(streams)
             .merge(description::routes())
             .merge(pages::client())
             // A WebSocket needs none of it: its page reads what comes whatever its origin, so that is checked.
-            .layer(origin::cors(self.shared_config()))
+            .layer((Share, origin::cors(self.shared_config())))
             .merge(Router::from(health()))
-            .merge(self.identifying(sockets()))
-            .merge(self.identifying(figures().into()))
+            .merge(sockets().layer(entrance.clone()))
+            .merge(Router::from(figures()).layer(entrance))
             .fallback(async || Error::NotFound)
             .method_not_allowed_fallback(async || Error::MethodNotAllowed);
         self.dressed(routes).with_state(self.clone())
@@ -81,6 +86,7 @@ impl Roomcast {
     /// box for every request.
     fn dressed(&self, routes: Router<Self>) -> Router<Self> {
         routes.layer((
+            Share,
             from_fn_with_state(self.clone(), headers::dress),
             CatchPanicLayer::custom(panicked),
         ))
@@ -94,11 +100,16 @@ impl Roomcast {
     /// are not.
     pub fn notifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
         let observed = from_fn_with_state(self.clone(), observe::observe);
-        self.changing(routes).layer(observed)
+        self.changing(routes, &Entrance::with_sessions(self))
+            .layer(observed)
     }
 
     /// Gives routes the caller and the notification layer.
-    fn changing<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
+    fn changing<S: Clone + Send + Sync + 'static>(
+        &self,
+        routes: Router<S>,
+        entrance: &Entrance,
+    ) -> Router<S> {
         let (log, tasks) = (self.log().clone(), self.tasks().clone());
         let notifier = Notifier {
             log,
@@ -107,34 +118,16 @@ impl Roomcast {
             body_timeout: self.config().body_timeout,
         };
         let throttled = from_fn_with_state(self.clone(), throttle::changes);
-        self.identifying(routes.layer((throttled, from_fn_with_state(notifier, notify))))
-    }
-
-    /// Gives routes the caller, from the credentials or the session's cookie.
-    fn identifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
-        let (store, log) = (self.store().clone(), self.log().clone());
-        let identity = Identity {
-            store: store.clone(),
-            config: Arc::clone(self.shared_config()),
-        };
-        let secure = self.config().is_secure();
-        routes.layer((
-            from_fn_with_state(Arc::clone(self.shared_config()), origin::guard),
-            map_response(
-                move |response| async move { session::complete_removal(response, secure) },
-            ),
-            session::layer(store, log, secure),
-            from_fn_with_state(identity, identify),
-        ))
+        let notifying = from_fn_with_state(notifier, notify);
+        routes
+            .layer((Share, throttled, notifying))
+            .layer(entrance.clone())
     }
 }
 
 /// Where each stands is said beside its handler, so that the description is made from the routes that are served.
 fn api() -> OpenApiRouter<Roomcast> {
     OpenApiRouter::new()
-        .routes(routes!(auth::register))
-        .routes(routes!(auth::login))
-        .routes(routes!(auth::logout))
         .routes(routes!(auth::me))
         .routes(routes!(token::create))
         .routes(routes!(users::list))
@@ -168,6 +161,14 @@ fn api() -> OpenApiRouter<Roomcast> {
         .routes(routes!(channels::history))
         .routes(routes!(members::remove))
         .routes(routes!(health::status))
+}
+
+/// Those that begin and end sessions.
+fn accounts() -> OpenApiRouter<Roomcast> {
+    OpenApiRouter::new()
+        .routes(routes!(auth::register))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::logout))
 }
 
 /// The description names it by itself: `any` is no method.

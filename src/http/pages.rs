@@ -9,6 +9,7 @@ use axum::{Json, Router};
 use rust_embed::{Embed, EmbeddedFile};
 use serde::Serialize;
 
+use super::entrance::Entrance;
 use super::text::Text;
 use crate::app::Roomcast;
 use crate::caller::Caller;
@@ -37,7 +38,8 @@ impl Roomcast {
     /// The pages, for the program itself: an application that embeds the server has pages of its own.
     pub fn pages(&self) -> Router {
         let about = Router::new().route("/pages.json", get(settings));
-        let mut routes = self.identifying(about).route("/assets/{file}", get(asset));
+        let about = about.layer(Entrance::new(self));
+        let mut routes = about.route("/assets/{file}", get(asset));
         for (path, file) in PAGES {
             routes = routes.route(
                 path,

@@ -150,6 +150,8 @@ impl Store {
         SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(patience)
+            // A file does not hang up: to ask each time whether it is there costs as much as a query.
+            .test_before_acquire(false)
             .connect_lazy_with(options.clone().pragma("query_only", "on"))
     }
 

@@ -24,8 +24,6 @@ use crate::realtime::protocol::Format;
 use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Arrival, Connected, Membership, Refusal};
 use crate::realtime::{Channel, Close, Cursor, SocketId};
-use crate::rules::Rules;
-use crate::store::Db;
 
 /// How often rights may change under a client that connects before it is told to come back.
 const ATTEMPTS: usize = 20;
@@ -167,21 +165,10 @@ pub(super) async fn connect(app: &Roomcast, ask: Ask, transport: Transport) -> R
         let user = ask.caller.as_ref().map(|caller| &caller.user.id);
         let access_version = registry.access_version(user);
         let forgotten = app.forgotten(ask.caller.as_ref());
-        let mut db = app.store().read().await?;
-        let caller = match &ask.caller {
-            Some(caller) => Some(
-                caller
-                    .again(&mut db)
-                    .await?
-                    .ok_or(Error::Unauthorized(ENDED))?,
-            ),
-            None => None,
+        let (caller, mut channels, decided) = match ask.back_end {
+            Some(BackEnd) => (None, of_back_end(&ask.channels)?, Vec::new()),
+            None => decide(app, &ask).await?,
         };
-        let (mut channels, decided) = match ask.back_end {
-            Some(BackEnd) => (of_back_end(&ask.channels)?, Vec::new()),
-            None => decide(&mut db, app.rules(), caller.as_ref(), &ask.channels).await?,
-        };
-        drop(db);
         // The application may be asked here, so nothing is held.
         let settled = app.settle(caller.as_ref(), forgotten, decided).await?;
         channels.extend(allowed(caller.as_ref(), settled)?);
@@ -264,26 +251,35 @@ fn throttle(app: &Roomcast, ask: &Ask, transport: Transport) -> Result<(), Error
     })
 }
 
-/// The channels that a connection has by itself, and what is known of those that it asks for.
+/// Who connects, the channels that a connection has by itself, and what is known of those that it asks for.
 async fn decide(
-    db: &mut Db,
-    rules: &Rules,
-    caller: Option<&Caller>,
-    asked: &[Channel],
-) -> Result<(Vec<(Channel, Membership)>, Vec<Decided>), Error> {
-    let channels = policy::automatic(db, caller.map(|caller| &caller.user)).await?;
+    app: &Roomcast,
+    ask: &Ask,
+) -> Result<(Option<Caller>, Vec<(Channel, Membership)>, Vec<Decided>), Error> {
+    let mut db = app.store().read().await?;
+    let caller = match &ask.caller {
+        Some(caller) => Some(
+            caller
+                .again(&mut db)
+                .await?
+                .ok_or(Error::Unauthorized(ENDED))?,
+        ),
+        None => None,
+    };
+    let user = caller.as_ref().map(|caller| &caller.user);
+    let channels = policy::automatic(&mut db, user).await?;
     let mut decided = Vec::new();
-    for channel in asked {
+    for channel in &ask.channels {
         if channels.iter().all(|(name, _)| name != channel) {
-            let one = Decided::of(db, rules, caller, channel).await?;
+            let one = Decided::of(&mut db, app.rules(), caller.as_ref(), channel).await?;
             // Who is refused anyway is no reason to ask the application.
             if one.is_refused() {
-                return Err(may_not(caller, channel));
+                return Err(may_not(caller.as_ref(), channel));
             }
             decided.push(one);
         }
     }
-    Ok((channels, decided))
+    Ok((caller, channels, decided))
 }
 
 /// The channels that a connection asks for, or why one of them cannot be had.

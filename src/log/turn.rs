@@ -18,7 +18,7 @@ use super::head::Head;
 use super::health::Health;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
-use crate::realtime::registry::Move;
+use crate::realtime::registry::{Holder, Move};
 use crate::realtime::{Channel, Cursor, Event, Registry, SocketId, UserId};
 use crate::store::{Db, to_millis};
 
@@ -242,7 +242,7 @@ impl Open {
             let names = event
                 .channels
                 .iter()
-                .map(|channel| stored(channel, registry));
+                .filter_map(|channel| stored(channel, registry));
             channels.extend(names.map(|name| (name, self.appended)));
         }
         (events, channels)
@@ -424,14 +424,16 @@ pub(super) fn sockets(ids: &[SocketId]) -> Option<String> {
     (!ids.is_empty()).then(|| serde_json::json!(ids).to_string())
 }
 
-/// A channel as it is looked up later. A socket's belongs to whoever holds the id now, because an id is no credential:
-/// nobody else reads there what was meant for them.
-fn stored(channel: &Channel, registry: &Registry) -> String {
+/// A channel as it is looked up later. A socket's belongs to whoever holds the id, because an id is no credential:
+/// nobody else reads there what was meant for them. Where nobody does, nobody looks it up.
+fn stored(channel: &Channel, registry: &Registry) -> Option<String> {
     let Kind::Socket(id) = channel.kind() else {
-        return channel.to_string();
+        return Some(channel.to_string());
     };
-    let owner = SocketId::parse(id).and_then(|socket| registry.socket_owner(socket));
-    owner.map_or_else(|| channel.to_string(), |owner| of_owner(channel, &owner))
+    Some(match registry.socket_holder(SocketId::parse(id)?)? {
+        Holder::User(owner) => of_owner(channel, &owner),
+        Holder::Guest => channel.to_string(),
+    })
 }
 
 /// How a socket's channel is stored for its owner. No channel is called so.

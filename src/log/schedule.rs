@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::turn::{names, sockets};
+use super::rows::{names, sockets};
 use super::{CommitError, Log, Turn, read};
 use crate::realtime::{Channel, Data, Event, EventName, SocketId};
 use crate::store::scheduled::{self, Scheduled};

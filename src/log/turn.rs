@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::{Connection, Executor, QueryBuilder};
+use sqlx::{Connection, Executor};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,14 +16,12 @@ use tracing::{Instrument, Span};
 
 use super::head::Head;
 use super::health::Health;
-use crate::realtime::channel::Kind;
+use super::rows;
 use crate::realtime::cursor::Position;
-use crate::realtime::registry::{Holder, Move};
-use crate::realtime::{Channel, Cursor, Event, Registry, SocketId, UserId};
-use crate::store::{Db, to_millis};
+use crate::realtime::registry::Move;
+use crate::realtime::{Cursor, Event, Registry};
+use crate::store::Db;
 
-/// Rows that one statement inserts: it has a bound on its parameters.
-const ROWS_AT_ONCE: usize = 500;
 /// How long a change waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -242,7 +240,7 @@ impl Open {
             let names = event
                 .channels
                 .iter()
-                .filter_map(|channel| stored(channel, registry));
+                .filter_map(|channel| rows::stored(channel, registry));
             channels.extend(names.map(|name| (name, self.appended)));
         }
         (events, channels)
@@ -264,14 +262,8 @@ impl Open {
             self.begun = true;
         }
         let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
-        for some in events.chunks(ROWS_AT_ONCE) {
-            insert_events(&mut self.db, some).await?;
-        }
-        let channels: Vec<&(String, Position)> =
-            self.pending.iter().flat_map(|one| &one.channels).collect();
-        for some in channels.chunks(ROWS_AT_ONCE) {
-            insert_channels(&mut self.db, some).await?;
-        }
+        let channels: Vec<_> = self.pending.iter().flat_map(|one| &one.channels).collect();
+        rows::insert(&mut self.db, &events, &channels).await?;
         self.db.execute("commit").await?;
         Ok(())
     }
@@ -380,63 +372,4 @@ impl Writer {
             tracing::warn!(%error, "the database did not close cleanly");
         }
     }
-}
-
-async fn insert_channels(db: &mut Db, channels: &[&(String, Position)]) -> sqlx::Result<()> {
-    let mut rows = QueryBuilder::new("insert into event_channels (channel, position) ");
-    rows.push_values(channels, |mut row, (channel, position)| {
-        row.push_bind(channel.clone())
-            .push_bind(position.cast_signed());
-    });
-    // The same channel named twice is the same as once.
-    rows.push(" on conflict do nothing");
-    rows.build().execute(db).await?;
-    Ok(())
-}
-
-async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
-    let mut rows = QueryBuilder::new(
-        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
-    );
-    rows.push_values(events, |mut row, event| {
-        let origin = event.origin.as_ref();
-        row.push_bind(event.position.map(Position::cast_signed))
-            .push_bind(event.name.as_str().to_owned())
-            .push_bind(event.data.as_str().to_owned())
-            .push_bind(names(&event.channels))
-            .push_bind(origin.map(|origin| origin.user.as_str().to_owned()))
-            .push_bind(origin.map(|origin| origin.socket.to_string()))
-            .push_bind(sockets(&event.except))
-            .push_bind(to_millis(event.time));
-    });
-    rows.build().execute(db).await?;
-    Ok(())
-}
-
-/// Channels as they are stored.
-pub(super) fn names(channels: &[Channel]) -> String {
-    let names: Vec<_> = channels.iter().map(Channel::as_str).collect();
-    serde_json::Value::from(names).to_string()
-}
-
-/// Sockets as they are stored; none, where there are none.
-pub(super) fn sockets(ids: &[SocketId]) -> Option<String> {
-    (!ids.is_empty()).then(|| serde_json::json!(ids).to_string())
-}
-
-/// A channel as it is looked up later. A socket's belongs to whoever holds the id, because an id is no credential:
-/// nobody else reads there what was meant for them. Where nobody does, nobody looks it up.
-fn stored(channel: &Channel, registry: &Registry) -> Option<String> {
-    let Kind::Socket(id) = channel.kind() else {
-        return Some(channel.to_string());
-    };
-    Some(match registry.socket_holder(SocketId::parse(id)?)? {
-        Holder::User(owner) => of_owner(channel, &owner),
-        Holder::Guest => channel.to_string(),
-    })
-}
-
-/// How a socket's channel is stored for its owner. No channel is called so.
-pub(super) fn of_owner(channel: &Channel, owner: &UserId) -> String {
-    format!("{channel} {owner}")
 }

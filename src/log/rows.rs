@@ -1,0 +1,86 @@
+//! Rows of the log: how events are written, and under which names their channels are looked up.
+
+use sqlx::QueryBuilder;
+
+use crate::realtime::channel::Kind;
+use crate::realtime::cursor::Position;
+use crate::realtime::registry::Holder;
+use crate::realtime::{Channel, Event, Registry, SocketId, UserId};
+use crate::store::{Db, to_millis};
+
+/// Rows that one statement inserts: it has a bound on its parameters.
+const ROWS_AT_ONCE: usize = 500;
+
+/// Writes events, and the channels that they are looked up by.
+pub(super) async fn insert(
+    db: &mut Db,
+    events: &[&Event],
+    channels: &[&(String, Position)],
+) -> sqlx::Result<()> {
+    for some in events.chunks(ROWS_AT_ONCE) {
+        insert_events(db, some).await?;
+    }
+    for some in channels.chunks(ROWS_AT_ONCE) {
+        insert_channels(db, some).await?;
+    }
+    Ok(())
+}
+
+async fn insert_channels(db: &mut Db, channels: &[&(String, Position)]) -> sqlx::Result<()> {
+    let mut rows = QueryBuilder::new("insert into event_channels (channel, position) ");
+    rows.push_values(channels, |mut row, (channel, position)| {
+        row.push_bind(channel.clone())
+            .push_bind(position.cast_signed());
+    });
+    // The same channel named twice is the same as once.
+    rows.push(" on conflict do nothing");
+    rows.build().execute(db).await?;
+    Ok(())
+}
+
+async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
+    let mut rows = QueryBuilder::new(
+        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
+    );
+    rows.push_values(events, |mut row, event| {
+        let origin = event.origin.as_ref();
+        row.push_bind(event.position.map(Position::cast_signed))
+            .push_bind(event.name.as_str().to_owned())
+            .push_bind(event.data.as_str().to_owned())
+            .push_bind(names(&event.channels))
+            .push_bind(origin.map(|origin| origin.user.as_str().to_owned()))
+            .push_bind(origin.map(|origin| origin.socket.to_string()))
+            .push_bind(sockets(&event.except))
+            .push_bind(to_millis(event.time));
+    });
+    rows.build().execute(db).await?;
+    Ok(())
+}
+
+/// Channels as they are stored.
+pub(super) fn names(channels: &[Channel]) -> String {
+    let names: Vec<_> = channels.iter().map(Channel::as_str).collect();
+    serde_json::Value::from(names).to_string()
+}
+
+/// Sockets as they are stored; none, where there are none.
+pub(super) fn sockets(ids: &[SocketId]) -> Option<String> {
+    (!ids.is_empty()).then(|| serde_json::json!(ids).to_string())
+}
+
+/// A channel as it is looked up later. A socket's belongs to whoever holds the id, because an id is no credential:
+/// nobody else reads there what was meant for them. Where nobody does, nobody looks it up.
+pub(super) fn stored(channel: &Channel, registry: &Registry) -> Option<String> {
+    let Kind::Socket(id) = channel.kind() else {
+        return Some(channel.to_string());
+    };
+    Some(match registry.socket_holder(SocketId::parse(id)?)? {
+        Holder::User(owner) => of_owner(channel, &owner),
+        Holder::Guest => channel.to_string(),
+    })
+}
+
+/// How a socket's channel is stored for its owner. No channel is called so.
+pub(super) fn of_owner(channel: &Channel, owner: &UserId) -> String {
+    format!("{channel} {owner}")
+}

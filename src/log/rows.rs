@@ -57,6 +57,18 @@ async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// Whether the database refused a row for what it is: it would refuse it again, and others it might take. A position
+/// that is given twice is no such reason, because it is ours.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    // The lowest byte is the kind of failure: too big, against a constraint, of the wrong type (SQLite, "Result and
+    // Error Codes").
+    !error.is_unique_violation() && matches!(code.map(|code| code & 0xff), Some(18..=20))
+}
+
 /// Channels as they are stored.
 pub(super) fn names(channels: &[Channel]) -> String {
     let names: Vec<_> = channels.iter().map(Channel::as_str).collect();

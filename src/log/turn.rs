@@ -4,6 +4,9 @@
 //! fails takes nothing with it. The committer waits in the same fair queue as the turns: when it is its turn, it writes
 //! the events of all who were before it, and they share one commit, and one wait for the disk. It then publishes them,
 //! in order, before anybody else can write.
+//!
+//! Where the database refuses an event for what it is, the others are written without it. The position that it was
+//! given stays empty, because later ones may stand in answers already.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,8 +65,12 @@ struct Open {
     begun: bool,
     /// A turn was begun and never finished: its savepoint has to be rolled back.
     unfinished: bool,
+    /// What was given a position up to here has been kept, or never will be.
     committed: Position,
     appended: Position,
+    /// The last event in the database. After a restart the log goes on from here, so nothing later may be named to
+    /// anybody.
+    kept: Position,
     pending: Vec<Pending>,
 }
 
@@ -75,9 +82,24 @@ struct Pending {
     /// The channels that they are looked up by later, as they are to be stored, and their positions.
     channels: Vec<(String, Position)>,
     moves: Vec<Move>,
+    /// Others may have built upon its rows, so it cannot be taken out alone.
+    changes_rows: bool,
     /// What its publication is a part of.
     span: Span,
-    committed: oneshot::Sender<()>,
+    /// Hears of the position at which it is kept.
+    committed: oneshot::Sender<Position>,
+}
+
+impl Pending {
+    async fn insert(&self, db: &mut Db) -> sqlx::Result<()> {
+        let (events, channels): (Vec<_>, Vec<_>) =
+            (self.events.iter().collect(), self.channels.iter().collect());
+        rows::insert(db, &events, &channels).await
+    }
+
+    fn last(&self) -> Option<Position> {
+        self.events.last()?.position
+    }
 }
 
 /// The right to write one change. Dropping it without [`Turn::commit`] rolls it back.
@@ -88,7 +110,8 @@ pub struct Turn {
     writer: Arc<Writer>,
     tasks: TaskTracker,
     moves: Vec<Move>,
-    /// It has a savepoint, and may change rows.
+    has_savepoint: bool,
+    /// It has had the connection to do so.
     changes_rows: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -110,6 +133,7 @@ impl Turn {
             writer: Arc::clone(writer),
             tasks: tasks.clone(),
             moves: Vec::new(),
+            has_savepoint: false,
             changes_rows: false,
             _permit: permit,
         };
@@ -124,7 +148,7 @@ impl Turn {
         tasks: &TaskTracker,
     ) -> Result<Self, CommitError> {
         let mut turn = Self::begin_appending(writer, tasks).await?;
-        turn.changes_rows = true;
+        turn.has_savepoint = true;
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
             let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
@@ -137,6 +161,12 @@ impl Turn {
 
     /// The connection to change rows with, inside the transaction.
     pub fn db(&mut self) -> &mut Db {
+        self.changes_rows = true;
+        self.db_to_read()
+    }
+
+    /// The same, for who only looks something up: then an event that the database refuses fails alone.
+    pub(crate) fn db_to_read(&mut self) -> &mut Db {
         &mut self.open_mut().db
     }
 
@@ -164,9 +194,9 @@ impl Turn {
             let moves = std::mem::take(&mut self.moves);
             let registry = Arc::clone(&self.writer.registry);
             let writer = Arc::clone(&self.writer);
-            let changes_rows = self.changes_rows;
+            let (has_savepoint, changes_rows) = (self.has_savepoint, self.changes_rows);
             let open = self.open_mut();
-            if changes_rows {
+            if has_savepoint {
                 let ended = open.end_turn().await;
                 ended.inspect_err(|error| writer.health.fails(error))?;
             }
@@ -175,16 +205,38 @@ impl Turn {
                 events,
                 channels,
                 moves,
+                changes_rows,
                 span: Span::current(),
                 committed: sender,
             });
-            let position = open.appended;
             drop(self);
-            committed.await.map_err(|_| CommitError::NotCommitted)?;
+            let position = committed.await.map_err(|_| CommitError::NotCommitted)?;
             Ok(writer.registry.cursor_at(position))
         };
         let kept = tasks.spawn(keeping.instrument(span));
         kept.await.map_err(|_| CommitError::Closed)?
+    }
+
+    /// Why the database would refuse an event in this turn for what it is, if it would.
+    ///
+    /// # Errors
+    /// When it fails for another reason.
+    pub(super) async fn refusal(&mut self, event: &Event) -> sqlx::Result<Option<sqlx::Error>> {
+        let registry = Arc::clone(&self.writer.registry);
+        let open = self.open_mut();
+        let appended = open.appended;
+        let (events, channels) = open.place(&registry, vec![event.clone()]);
+        open.appended = appended;
+        open.db.execute("savepoint trial").await?;
+        let (events, channels): (Vec<_>, Vec<_>) =
+            (events.iter().collect(), channels.iter().collect());
+        let inserted = rows::insert(&mut open.db, &events, &channels).await;
+        open.db.execute("rollback to trial; release trial").await?;
+        match inserted {
+            Ok(()) => Ok(None),
+            Err(error) if rows::is_refusal(&error) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     fn open_mut(&mut self) -> &mut Open {
@@ -257,14 +309,53 @@ impl Open {
 
     async fn commit(&mut self) -> sqlx::Result<()> {
         self.roll_back_unfinished().await?;
-        if !self.begun {
-            self.db.execute("begin immediate").await?;
+        let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
+        let opening = match (self.begun, events.is_empty()) {
+            (false, _) => "begin immediate; savepoint events",
+            (true, false) => "savepoint events",
+            (true, true) => "",
+        };
+        if !opening.is_empty() {
+            self.db.execute(opening).await?;
             self.begun = true;
         }
-        let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
         let channels: Vec<_> = self.pending.iter().flat_map(|one| &one.channels).collect();
-        rows::insert(&mut self.db, &events, &channels).await?;
+        match rows::insert(&mut self.db, &events, &channels).await {
+            Err(error) if rows::is_refusal(&error) => self.insert_one_by_one(error).await?,
+            inserted => inserted?,
+        }
         self.db.execute("commit").await?;
+        Ok(())
+    }
+
+    /// Finds out whose event the database refused, and leaves that turn out.
+    async fn insert_one_by_one(&mut self, refusal: sqlx::Error) -> sqlx::Result<()> {
+        self.db.execute("rollback to events").await?;
+        let (mut left, mut refusal) = (Vec::new(), refusal);
+        for pending in std::mem::take(&mut self.pending) {
+            if pending.events.is_empty() {
+                left.push(pending);
+                continue;
+            }
+            self.db.execute("savepoint one").await?;
+            match pending.insert(&mut self.db).await {
+                Ok(()) => {
+                    self.db.execute("release one").await?;
+                    left.push(pending);
+                }
+                Err(error) if rows::is_refusal(&error) && !pending.changes_rows => {
+                    self.db.execute("rollback to one; release one").await?;
+                    tracing::error!(%error, "the database refused an event; it is not kept");
+                    refusal = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.pending = left;
+        // Where nobody is left the log may be broken, and whoever watches it has to know.
+        if self.pending.is_empty() {
+            return Err(refusal);
+        }
         Ok(())
     }
 
@@ -287,6 +378,7 @@ impl Writer {
             unfinished: false,
             committed,
             appended,
+            kept: position,
             pending: Vec::new(),
         };
         let turns = Arc::new(Semaphore::new(1));
@@ -322,26 +414,30 @@ impl Writer {
             return;
         };
         if open.begun || !open.pending.is_empty() {
+            let changes = open.pending.len();
             self.health.begins();
             let committed = open.commit().await;
             self.health.ends();
             match committed {
                 Ok(()) => {
-                    if open.committed < open.appended {
+                    let mut at = open.kept;
+                    if let Some(last) = open.pending.iter().rev().find_map(Pending::last) {
+                        open.kept = last;
                         self.health.well();
                     }
                     (open.begun, open.committed) = (false, open.appended);
-                    open.head.advance(open.committed);
+                    open.head.advance(open.kept);
                     for pending in open.pending.drain(..) {
+                        at = pending.last().unwrap_or(at);
                         let span = &pending.span;
                         tracing::trace_span!(target: "roomcast::trace", parent: span, "publish")
                             .in_scope(|| self.registry.commit(&pending.events, &pending.moves));
                         // Whoever asked may have gone; the change stays.
-                        let _ = pending.committed.send(());
+                        let _ = pending.committed.send(at);
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, changes = open.pending.len(), "the database failed to commit");
+                    tracing::error!(%error, changes, "the database failed to commit");
                     self.health.fails(&error);
                     open.reset().await;
                 }
@@ -365,7 +461,7 @@ impl Writer {
                 open.reset().await;
             }
             open.db.execute("pragma wal_checkpoint(truncate)").await?;
-            open.head.close(open.committed)?;
+            open.head.close(open.kept)?;
             open.db.close().await
         };
         if let Err(error) = closed.await {

@@ -96,7 +96,7 @@ impl Begin {
             slot,
         };
         if let Some(caller) = caller {
-            let now = caller.again(tx.db()).await?;
+            let now = caller.again(tx.db_to_read()).await?;
             let now = now.ok_or(Error::Unauthorized(ENDED))?;
             if now.user != caller.user {
                 return Err(Error::forbidden(

@@ -10,6 +10,8 @@ use crate::store::{Db, to_millis};
 
 /// Rows that one statement inserts: it has a bound on its parameters.
 const ROWS_AT_ONCE: usize = 500;
+/// Bytes of data in one statement, but for the last event's: they are in memory once more until it is done.
+const BYTES_AT_ONCE: usize = 1024 * 1024;
 
 /// Writes events, and the channels that they are looked up by.
 pub(super) async fn insert(
@@ -17,13 +19,27 @@ pub(super) async fn insert(
     events: &[&Event],
     channels: &[&(String, Position)],
 ) -> sqlx::Result<()> {
-    for some in events.chunks(ROWS_AT_ONCE) {
+    let mut rest = events;
+    while !rest.is_empty() {
+        let (some, others) = rest.split_at(at_once(rest));
         insert_events(db, some).await?;
+        rest = others;
     }
     for some in channels.chunks(ROWS_AT_ONCE) {
         insert_channels(db, some).await?;
     }
     Ok(())
+}
+
+/// How many of these go into one statement.
+fn at_once(events: &[&Event]) -> usize {
+    let mut bytes = 0;
+    let fits = |event: &&&Event| {
+        let before = bytes;
+        bytes += event.data.as_str().len();
+        before < BYTES_AT_ONCE
+    };
+    events.iter().take(ROWS_AT_ONCE).take_while(fits).count()
 }
 
 async fn insert_channels(db: &mut Db, channels: &[&(String, Position)]) -> sqlx::Result<()> {
@@ -95,4 +111,44 @@ pub(super) fn stored(channel: &Channel, registry: &Registry) -> Option<String> {
 /// How a socket's channel is stored for its owner. No channel is called so.
 pub(super) fn of_owner(channel: &Channel, owner: &UserId) -> String {
     format!("{channel} {owner}")
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::realtime::Data;
+
+    /// Into how many rows each statement puts events with so many bytes of data.
+    fn statements(sizes: &[usize]) -> Vec<usize> {
+        let event = |size: &usize| Event {
+            channels: [Channel::global()].into(),
+            name: "note".parse().unwrap(),
+            data: Data::from_value(&"x".repeat(size - 2)),
+            origin: None,
+            except: [].into(),
+            by: None,
+            time: OffsetDateTime::UNIX_EPOCH,
+            position: None,
+        };
+        let events: Vec<_> = sizes.iter().map(event).collect();
+        let events: Vec<_> = events.iter().collect();
+        let (mut rest, mut statements) = (&events[..], Vec::new());
+        while !rest.is_empty() {
+            statements.push(at_once(rest));
+            rest = &rest[at_once(rest)..];
+        }
+        statements
+    }
+
+    #[test]
+    fn a_statement_ends_after_so_many_rows_or_so_many_bytes() {
+        assert_eq!(statements(&[]), [0; 0]);
+        assert_eq!(statements(&[10; 1_200]), [500, 500, 200]);
+        assert_eq!(statements(&[2 * BYTES_AT_ONCE; 3]), [1, 1, 1]);
+        let half = BYTES_AT_ONCE / 2;
+        assert_eq!(statements(&[half; 5]), [2, 2, 1]);
+        assert_eq!(statements(&[half, 10, 2 * BYTES_AT_ONCE, 10]), [3, 1]);
+    }
 }

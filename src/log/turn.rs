@@ -8,6 +8,7 @@
 //! Where the database refuses an event for what it is, the others are written without it. The position that it was
 //! given stays empty, because later ones may stand in answers already.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(super) struct Writer {
     finished: Notify,
     registry: Arc<Registry>,
     health: Health,
+    /// Where a channel was last dissolved.
+    dissolved: AtomicU64,
 }
 
 /// What whoever has the turn may use.
@@ -388,7 +391,13 @@ impl Writer {
             finished: Notify::new(),
             registry,
             health: Health::default(),
+            dissolved: AtomicU64::new(0),
         }
+    }
+
+    /// The position at which a channel was last dissolved since the start.
+    pub(super) fn dissolved(&self) -> Position {
+        self.dissolved.load(Ordering::Acquire)
     }
 
     pub(super) fn health(&self) -> &Health {
@@ -429,6 +438,9 @@ impl Writer {
                     open.head.advance(open.kept);
                     for pending in open.pending.drain(..) {
                         at = pending.last().unwrap_or(at);
+                        if pending.moves.iter().any(Move::dissolves) {
+                            self.dissolved.store(at, Ordering::Release);
+                        }
                         let span = &pending.span;
                         tracing::trace_span!(target: "roomcast::trace", parent: span, "publish")
                             .in_scope(|| self.registry.commit(&pending.events, &pending.moves));

@@ -136,6 +136,10 @@ async fn no_answer_names_a_place_that_is_given_to_another_event_after_a_restart(
     assert!(refused.is_err(), "{refused:?}");
     assert_eq!(nothing.unwrap(), kept);
     assert_eq!(keeps_nothing(&app).await.unwrap(), kept);
+    // What a start would find after a kill.
+    let head = std::fs::read_to_string(app.folder.path().join("test.db-head")).unwrap();
+    let noted = head.split(' ').nth(1).unwrap();
+    assert_eq!(noted.parse(), Ok(kept.position), "{head}");
 
     let app = TestApp::start_in(app.stop().await, |_| {}).await;
     let ada = ada.moved_to(app.address);

@@ -1,13 +1,15 @@
 //! The log: every kept event, in the order of commits, each with its position.
 //!
-//! [`turn`] appends in the transaction of the change itself and publishes in the order of commits, [`read`] replays,
-//! [`history`] shows one channel's past, [`schedule`] tells what waits for its time, [`head`] says whether old cursors can
-//! still be trusted, [`trim`] lets go of what is old, [`health`] says whether the disk takes what is appended.
+//! [`turn`] appends in the transaction of the change itself and publishes in the order of commits, [`rows`] is what that
+//! writes, [`read`] replays, [`history`] shows one channel's past, [`schedule`] tells what waits for its time, [`head`]
+//! says whether old cursors can still be trusted, [`trim`] lets go of what is old, [`health`] says whether the disk takes
+//! what is appended.
 
 mod head;
 mod health;
 mod history;
 mod read;
+mod rows;
 mod schedule;
 mod trim;
 mod turn;

@@ -8,7 +8,7 @@ use sqlx::{QueryBuilder, Row};
 
 use super::Log;
 use super::history::with_its_base;
-use super::turn::of_owner;
+use super::rows::of_owner;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Membership;
@@ -195,13 +195,13 @@ pub(super) fn event(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Event> {
     })
 }
 
-/// Channels, as [`super::turn::names`] stored them.
+/// Channels, as [`super::rows::names`] stored them.
 pub(super) fn channels(stored: &str) -> Option<Arc<[Channel]>> {
     let names: Vec<String> = serde_json::from_str(stored).ok()?;
     names.iter().map(|name| name.parse().ok()).collect()
 }
 
-/// Sockets, as [`super::turn::sockets`] stored them.
+/// Sockets, as [`super::rows::sockets`] stored them.
 pub(super) fn sockets(stored: Option<&str>) -> Option<Arc<[SocketId]>> {
     let Some(stored) = stored else {
         return Some([].into());

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::turn::{names, sockets};
+use super::rows::{names, sockets};
 use super::{CommitError, Log, Turn, read};
 use crate::realtime::{Channel, Data, Event, EventName, SocketId};
 use crate::store::scheduled::{self, Scheduled};
@@ -105,12 +105,15 @@ impl Log {
 pub(super) async fn run(log: Log, stop: CancellationToken) {
     let schedule = &log.0.schedule;
     let mut forgotten = Instant::now();
+    let mut failed = false;
     while !stop.is_cancelled() {
         let now = to_millis(OffsetDateTime::now_utc());
         let next = schedule.next();
         let mut wait = LONGEST_SLEEP;
         if next.is_some_and(|due| due <= now) {
-            match deliver(&log).await {
+            let delivered = deliver(&log, failed).await;
+            failed = delivered.is_err();
+            match delivered {
                 Ok(()) => continue,
                 Err(error) => {
                     tracing::warn!(%error, "what is due could not be told; it is tried again");
@@ -137,8 +140,9 @@ pub(super) async fn run(log: Log, stop: CancellationToken) {
     }
 }
 
-/// Tells what is due now, or the first part of it.
-async fn deliver(log: &Log) -> Result<(), CommitError> {
+/// Tells what is due now, or the first part of it. Where that has failed before, each is tried by itself first: one that
+/// is refused fails all that it shares a commit with, and would do so again and again.
+async fn deliver(log: &Log, failed: bool) -> Result<(), CommitError> {
     let mut turn = log.begin().await?;
     let now = OffsetDateTime::now_utc();
     let due = scheduled::take_due(turn.db(), to_millis(now), AT_ONCE, BYTES_AT_ONCE).await?;
@@ -146,16 +150,21 @@ async fn deliver(log: &Log) -> Result<(), CommitError> {
     log.0.schedule.set(scheduled::next(turn.db()).await?);
     let (mut kept, mut volatile) = (Vec::new(), Vec::new());
     for row in due {
-        let into = if row.volatile {
-            &mut volatile
-        } else {
-            &mut kept
-        };
-        match event(row, now) {
-            Ok(event) => into.push(event),
+        let Some(event) = event(&row, now) else {
             // Left in its place it would hold up all that come after it.
-            Err(id) => tracing::error!(id, "a stored event cannot be read, and is not told"),
+            tracing::error!(row.id, "a stored event cannot be read, and is not told");
+            continue;
+        };
+        if row.volatile {
+            volatile.push(event);
+            continue;
         }
+        if failed && let Some(error) = turn.refusal(&event).await? {
+            tracing::error!(%error, row.id, "a stored event is refused by the database, and is set aside");
+            scheduled::set_aside(turn.db(), &row).await?;
+            continue;
+        }
+        kept.push(event);
     }
     turn.commit(kept).await?;
     for event in &volatile {
@@ -164,21 +173,15 @@ async fn deliver(log: &Log) -> Result<(), CommitError> {
     Ok(())
 }
 
-/// The event of a row, told now; its id, if it cannot be read.
-fn event(row: Scheduled, now: OffsetDateTime) -> Result<Event, String> {
-    let name = row.name.parse().ok();
-    let channels = read::channels(&row.channels);
-    let except = read::sockets(row.except_sockets.as_deref());
-    let (Some(name), Some(channels), Some(except)) = (name, channels, except) else {
-        return Err(row.id);
-    };
-    Ok(Event {
+/// The event of a row, told now; nothing, if it cannot be read.
+fn event(row: &Scheduled, now: OffsetDateTime) -> Option<Event> {
+    Some(Event {
         by: None,
-        channels,
-        name,
-        data: Data::stored(row.data),
+        channels: read::channels(&row.channels)?,
+        name: row.name.parse().ok()?,
+        data: Data::stored(row.data.clone()),
         origin: None,
-        except,
+        except: read::sockets(row.except_sockets.as_deref())?,
         // As it will be read from the log; not before the time that was asked for.
         time: from_millis(to_millis(now)),
         position: None,

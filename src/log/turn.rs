@@ -4,11 +4,15 @@
 //! fails takes nothing with it. The committer waits in the same fair queue as the turns: when it is its turn, it writes
 //! the events of all who were before it, and they share one commit, and one wait for the disk. It then publishes them,
 //! in order, before anybody else can write.
+//!
+//! Where the database refuses an event for what it is, the others are written without it. The position that it was
+//! given stays empty, because later ones may stand in answers already.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::{Connection, Executor, QueryBuilder};
+use sqlx::{Connection, Executor};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,14 +20,12 @@ use tracing::{Instrument, Span};
 
 use super::head::Head;
 use super::health::Health;
-use crate::realtime::channel::Kind;
+use super::rows;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Move;
-use crate::realtime::{Channel, Cursor, Event, Registry, SocketId, UserId};
-use crate::store::{Db, to_millis};
+use crate::realtime::{Cursor, Event, Registry};
+use crate::store::Db;
 
-/// Rows that one statement inserts: it has a bound on its parameters.
-const ROWS_AT_ONCE: usize = 500;
 /// How long a change waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,6 +55,8 @@ pub(super) struct Writer {
     finished: Notify,
     registry: Arc<Registry>,
     health: Health,
+    /// Where a channel was last dissolved.
+    dissolved: AtomicU64,
 }
 
 /// What whoever has the turn may use.
@@ -64,8 +68,12 @@ struct Open {
     begun: bool,
     /// A turn was begun and never finished: its savepoint has to be rolled back.
     unfinished: bool,
+    /// What was given a position up to here has been kept, or never will be.
     committed: Position,
     appended: Position,
+    /// The last event in the database. After a restart the log goes on from here, so nothing later may be named to
+    /// anybody.
+    kept: Position,
     pending: Vec<Pending>,
 }
 
@@ -77,9 +85,24 @@ struct Pending {
     /// The channels that they are looked up by later, as they are to be stored, and their positions.
     channels: Vec<(String, Position)>,
     moves: Vec<Move>,
+    /// Others may have built upon its rows, so it cannot be taken out alone.
+    changes_rows: bool,
     /// What its publication is a part of.
     span: Span,
-    committed: oneshot::Sender<()>,
+    /// Hears of the position at which it is kept.
+    committed: oneshot::Sender<Position>,
+}
+
+impl Pending {
+    async fn insert(&self, db: &mut Db) -> sqlx::Result<()> {
+        let (events, channels): (Vec<_>, Vec<_>) =
+            (self.events.iter().collect(), self.channels.iter().collect());
+        rows::insert(db, &events, &channels).await
+    }
+
+    fn last(&self) -> Option<Position> {
+        self.events.last()?.position
+    }
 }
 
 /// The right to write one change. Dropping it without [`Turn::commit`] rolls it back.
@@ -90,7 +113,8 @@ pub struct Turn {
     writer: Arc<Writer>,
     tasks: TaskTracker,
     moves: Vec<Move>,
-    /// It has a savepoint, and may change rows.
+    has_savepoint: bool,
+    /// It has had the connection to do so.
     changes_rows: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -112,6 +136,7 @@ impl Turn {
             writer: Arc::clone(writer),
             tasks: tasks.clone(),
             moves: Vec::new(),
+            has_savepoint: false,
             changes_rows: false,
             _permit: permit,
         };
@@ -126,7 +151,7 @@ impl Turn {
         tasks: &TaskTracker,
     ) -> Result<Self, CommitError> {
         let mut turn = Self::begin_appending(writer, tasks).await?;
-        turn.changes_rows = true;
+        turn.has_savepoint = true;
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
             let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
@@ -139,6 +164,12 @@ impl Turn {
 
     /// The connection to change rows with, inside the transaction.
     pub fn db(&mut self) -> &mut Db {
+        self.changes_rows = true;
+        self.db_to_read()
+    }
+
+    /// The same, for who only looks something up: then an event that the database refuses fails alone.
+    pub(crate) fn db_to_read(&mut self) -> &mut Db {
         &mut self.open_mut().db
     }
 
@@ -166,9 +197,9 @@ impl Turn {
             let moves = std::mem::take(&mut self.moves);
             let registry = Arc::clone(&self.writer.registry);
             let writer = Arc::clone(&self.writer);
-            let changes_rows = self.changes_rows;
+            let (has_savepoint, changes_rows) = (self.has_savepoint, self.changes_rows);
             let open = self.open_mut();
-            if changes_rows {
+            if has_savepoint {
                 let ended = open.end_turn().await;
                 ended.inspect_err(|error| writer.health.fails(error))?;
             }
@@ -177,16 +208,38 @@ impl Turn {
                 events,
                 channels,
                 moves,
+                changes_rows,
                 span: Span::current(),
                 committed: sender,
             });
-            let position = open.appended;
             drop(self);
-            committed.await.map_err(|_| CommitError::NotCommitted)?;
+            let position = committed.await.map_err(|_| CommitError::NotCommitted)?;
             Ok(writer.registry.cursor_at(position))
         };
         let kept = tasks.spawn(keeping.instrument(span));
         kept.await.map_err(|_| CommitError::Closed)?
+    }
+
+    /// Why the database would refuse an event in this turn for what it is, if it would.
+    ///
+    /// # Errors
+    /// When it fails for another reason.
+    pub(super) async fn refusal(&mut self, event: &Event) -> sqlx::Result<Option<sqlx::Error>> {
+        let registry = Arc::clone(&self.writer.registry);
+        let open = self.open_mut();
+        let appended = open.appended;
+        let (events, channels) = open.place(&registry, vec![event.clone()]);
+        open.appended = appended;
+        open.db.execute("savepoint trial").await?;
+        let (events, channels): (Vec<_>, Vec<_>) =
+            (events.iter().collect(), channels.iter().collect());
+        let inserted = rows::insert(&mut open.db, &events, &channels).await;
+        open.db.execute("rollback to trial; release trial").await?;
+        match inserted {
+            Ok(()) => Ok(None),
+            Err(error) if rows::is_refusal(&error) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     fn open_mut(&mut self) -> &mut Open {
@@ -242,7 +295,7 @@ impl Open {
             let names = event
                 .channels
                 .iter()
-                .map(|channel| stored(channel, registry));
+                .filter_map(|channel| rows::stored(channel, registry));
             channels.extend(names.map(|name| (name, self.appended)));
         }
         (events, channels)
@@ -259,20 +312,53 @@ impl Open {
 
     async fn commit(&mut self) -> sqlx::Result<()> {
         self.roll_back_unfinished().await?;
-        if !self.begun {
-            self.db.execute("begin immediate").await?;
+        let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
+        let opening = match (self.begun, events.is_empty()) {
+            (false, _) => "begin immediate; savepoint events",
+            (true, false) => "savepoint events",
+            (true, true) => "",
+        };
+        if !opening.is_empty() {
+            self.db.execute(opening).await?;
             self.begun = true;
         }
-        let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
-        for some in events.chunks(ROWS_AT_ONCE) {
-            insert_events(&mut self.db, some).await?;
-        }
-        let channels: Vec<&(String, Position)> =
-            self.pending.iter().flat_map(|one| &one.channels).collect();
-        for some in channels.chunks(ROWS_AT_ONCE) {
-            insert_channels(&mut self.db, some).await?;
+        let channels: Vec<_> = self.pending.iter().flat_map(|one| &one.channels).collect();
+        match rows::insert(&mut self.db, &events, &channels).await {
+            Err(error) if rows::is_refusal(&error) => self.insert_one_by_one(error).await?,
+            inserted => inserted?,
         }
         self.db.execute("commit").await?;
+        Ok(())
+    }
+
+    /// Finds out whose event the database refused, and leaves that turn out.
+    async fn insert_one_by_one(&mut self, refusal: sqlx::Error) -> sqlx::Result<()> {
+        self.db.execute("rollback to events").await?;
+        let (mut left, mut refusal) = (Vec::new(), refusal);
+        for pending in std::mem::take(&mut self.pending) {
+            if pending.events.is_empty() {
+                left.push(pending);
+                continue;
+            }
+            self.db.execute("savepoint one").await?;
+            match pending.insert(&mut self.db).await {
+                Ok(()) => {
+                    self.db.execute("release one").await?;
+                    left.push(pending);
+                }
+                Err(error) if rows::is_refusal(&error) && !pending.changes_rows => {
+                    self.db.execute("rollback to one; release one").await?;
+                    tracing::error!(%error, "the database refused an event; it is not kept");
+                    refusal = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.pending = left;
+        // Where nobody is left the log may be broken, and whoever watches it has to know.
+        if self.pending.is_empty() {
+            return Err(refusal);
+        }
         Ok(())
     }
 
@@ -295,6 +381,7 @@ impl Writer {
             unfinished: false,
             committed,
             appended,
+            kept: position,
             pending: Vec::new(),
         };
         let turns = Arc::new(Semaphore::new(1));
@@ -304,7 +391,13 @@ impl Writer {
             finished: Notify::new(),
             registry,
             health: Health::default(),
+            dissolved: AtomicU64::new(0),
         }
+    }
+
+    /// The position at which a channel was last dissolved since the start.
+    pub(super) fn dissolved(&self) -> Position {
+        self.dissolved.load(Ordering::Acquire)
     }
 
     pub(super) fn health(&self) -> &Health {
@@ -330,26 +423,33 @@ impl Writer {
             return;
         };
         if open.begun || !open.pending.is_empty() {
+            let changes = open.pending.len();
             self.health.begins();
             let committed = open.commit().await;
             self.health.ends();
             match committed {
                 Ok(()) => {
-                    if open.committed < open.appended {
+                    let mut at = open.kept;
+                    if let Some(last) = open.pending.iter().rev().find_map(Pending::last) {
+                        open.kept = last;
                         self.health.well();
                     }
                     (open.begun, open.committed) = (false, open.appended);
-                    open.head.advance(open.committed);
+                    open.head.advance(open.kept);
                     for pending in open.pending.drain(..) {
+                        at = pending.last().unwrap_or(at);
+                        if pending.moves.iter().any(Move::dissolves) {
+                            self.dissolved.store(at, Ordering::Release);
+                        }
                         let span = &pending.span;
                         tracing::trace_span!(target: "roomcast::trace", parent: span, "publish")
                             .in_scope(|| self.registry.commit(&pending.events, &pending.moves));
                         // Whoever asked may have gone; the change stays.
-                        let _ = pending.committed.send(());
+                        let _ = pending.committed.send(at);
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, changes = open.pending.len(), "the database failed to commit");
+                    tracing::error!(%error, changes, "the database failed to commit");
                     self.health.fails(&error);
                     open.reset().await;
                 }
@@ -373,68 +473,11 @@ impl Writer {
                 open.reset().await;
             }
             open.db.execute("pragma wal_checkpoint(truncate)").await?;
-            open.head.close(open.committed)?;
+            open.head.close(open.kept)?;
             open.db.close().await
         };
         if let Err(error) = closed.await {
             tracing::warn!(%error, "the database did not close cleanly");
         }
     }
-}
-
-async fn insert_channels(db: &mut Db, channels: &[&(String, Position)]) -> sqlx::Result<()> {
-    let mut rows = QueryBuilder::new("insert into event_channels (channel, position) ");
-    rows.push_values(channels, |mut row, (channel, position)| {
-        row.push_bind(channel.clone())
-            .push_bind(position.cast_signed());
-    });
-    // The same channel named twice is the same as once.
-    rows.push(" on conflict do nothing");
-    rows.build().execute(db).await?;
-    Ok(())
-}
-
-async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
-    let mut rows = QueryBuilder::new(
-        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
-    );
-    rows.push_values(events, |mut row, event| {
-        let origin = event.origin.as_ref();
-        row.push_bind(event.position.map(Position::cast_signed))
-            .push_bind(event.name.as_str().to_owned())
-            .push_bind(event.data.as_str().to_owned())
-            .push_bind(names(&event.channels))
-            .push_bind(origin.map(|origin| origin.user.as_str().to_owned()))
-            .push_bind(origin.map(|origin| origin.socket.to_string()))
-            .push_bind(sockets(&event.except))
-            .push_bind(to_millis(event.time));
-    });
-    rows.build().execute(db).await?;
-    Ok(())
-}
-
-/// Channels as they are stored.
-pub(super) fn names(channels: &[Channel]) -> String {
-    let names: Vec<_> = channels.iter().map(Channel::as_str).collect();
-    serde_json::Value::from(names).to_string()
-}
-
-/// Sockets as they are stored; none, where there are none.
-pub(super) fn sockets(ids: &[SocketId]) -> Option<String> {
-    (!ids.is_empty()).then(|| serde_json::json!(ids).to_string())
-}
-
-/// A channel as it is looked up later. A socket's belongs to whoever holds the id now, because an id is no credential:
-/// nobody else reads there what was meant for them.
-fn stored(channel: &Channel, registry: &Registry) -> String {
-    let Kind::Socket(id) = channel.kind() else {
-        return channel.to_string();
-    };
-    let owner = SocketId::parse(id).and_then(|socket| registry.socket_owner(socket));
-    owner.map_or_else(|| channel.to_string(), |owner| of_owner(channel, &owner))
-}
-
-/// How a socket's channel is stored for its owner. No channel is called so.
-pub(super) fn of_owner(channel: &Channel, owner: &UserId) -> String {
-    format!("{channel} {owner}")
 }

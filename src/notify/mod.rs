@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::limits::Place;
 use crate::log::Log;
 use crate::realtime::{Channel, Cursor, Data, Event, EventName, Origin, SocketId};
-use transaction::Slot;
+use transaction::{Outcome, Slot};
 
 /// The position of a request in the log: on a mutation that of its own last notification, on a GET one from before the
 /// data was read.
@@ -227,7 +227,7 @@ async fn change(log: Log, mut request: Request, next: Next) -> Response {
         }
         .into_response();
     };
-    let turn = slot.take();
+    let outcome = slot.take();
     if response.status().is_client_error() || response.status().is_server_error() {
         return response;
     }
@@ -239,13 +239,18 @@ async fn change(log: Log, mut request: Request, next: Next) -> Response {
     let (volatile, kept): (Vec<_>, Vec<_>) = notifications.0.into_iter().partition(|n| n.volatile);
     let event = |n: Notification| n.event(origin.as_ref(), time);
     let events: Vec<Event> = kept.into_iter().filter_map(event).collect();
-    let kept = match turn {
-        Some(turn) => turn.commit(events).await,
-        None if events.is_empty() => Ok(log.registry().cursor()),
-        None => match log.begin_appending().await {
+    let kept = match outcome {
+        Outcome::Returned(turn) => turn.commit(events).await,
+        Outcome::Unused if events.is_empty() => Ok(log.registry().cursor()),
+        Outcome::Unused => match log.begin_appending().await {
             Ok(turn) => turn.commit(events).await,
             Err(error) => Err(error),
         },
+        // Whoever has it cannot keep it any more.
+        Outcome::Taken => {
+            let why = anyhow::anyhow!("a Tx has outlived its handler; its change is rolled back");
+            return Error::Internal(why).into_response();
+        }
     };
     match kept {
         Ok(cursor) => {

@@ -26,6 +26,17 @@ enum State {
     Returned(Turn),
 }
 
+/// What became of a request's transaction when its handler has answered.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The handler wanted none.
+    Unused,
+    /// It is there, to be kept or rolled back.
+    Returned(Turn),
+    /// Something that outlives the handler still has it.
+    Taken,
+}
+
 impl Slot {
     pub(super) fn new(log: Log) -> Self {
         Self {
@@ -34,11 +45,23 @@ impl Slot {
         }
     }
 
-    /// The turn, if the handler wanted one and gave it back.
-    pub(super) fn take(&self) -> Option<Turn> {
-        match std::mem::replace(&mut *self.state.lock().unwrap(), State::Taken) {
+    /// For a handler: with the turn of a `Tx` that it had before, or none yet.
+    fn claim(self) -> Result<Tx, Error> {
+        let state = std::mem::replace(&mut *self.state.lock().unwrap(), State::Taken);
+        let turn = match state {
+            State::Untouched => None,
             State::Returned(turn) => Some(turn),
-            State::Untouched | State::Taken => None,
+            State::Taken => return Err(anyhow::anyhow!("a request has one Tx at a time").into()),
+        };
+        Ok(Tx { turn, slot: self })
+    }
+
+    /// The turn, once the handler has answered.
+    pub(super) fn take(&self) -> Outcome {
+        match std::mem::replace(&mut *self.state.lock().unwrap(), State::Taken) {
+            State::Returned(turn) => Outcome::Returned(turn),
+            State::Untouched => Outcome::Unused,
+            State::Taken => Outcome::Taken,
         }
     }
 }
@@ -47,8 +70,10 @@ impl Slot {
 /// changed is decided by the answer's status.
 ///
 /// Everybody else who writes waits meanwhile: a handler that has something slow to do first takes a [`Begin`] instead.
+/// It ends with the handler: what is moved into a task or a body that goes on is not kept, and answered with 500.
 #[derive(Debug)]
 pub struct Tx {
+    /// Nothing only until it has come.
     turn: Option<Turn>,
     slot: Slot,
 }
@@ -66,16 +91,12 @@ impl Begin {
     /// # Errors
     /// When it does not come in time, or the request has a transaction.
     pub(crate) async fn place(self) -> Result<Place, Error> {
-        let Self { slot, .. } = self;
-        let state = std::mem::replace(&mut *slot.state.lock().unwrap(), State::Taken);
-        let turn = match state {
-            State::Untouched => slot.log.begin_appending().await?,
-            State::Returned(_) | State::Taken => {
-                return Err(anyhow::anyhow!("a request has one Tx at a time").into());
-            }
-        };
-        let turn = Some(turn);
-        Ok(Place(Tx { turn, slot }))
+        let mut tx = self.slot.claim()?;
+        if tx.turn.is_some() {
+            return Err(anyhow::anyhow!("a request with a Tx has a place in the log").into());
+        }
+        tx.turn = Some(tx.slot.log.begin_appending().await?);
+        Ok(Place(tx))
     }
 
     /// Waits for the transaction, and looks the caller up again in it: while a body came in and others had their
@@ -85,18 +106,12 @@ impl Begin {
     /// When it does not come in time, the request has one already, or the caller is no longer who it was.
     pub async fn begin(self) -> Result<Tx, Error> {
         let Self { slot, caller } = self;
-        let state = std::mem::replace(&mut *slot.state.lock().unwrap(), State::Taken);
-        let turn = match state {
-            State::Returned(turn) => turn,
-            State::Untouched => slot.log.begin().await?,
-            State::Taken => return Err(anyhow::anyhow!("a request has one Tx at a time").into()),
-        };
-        let mut tx = Tx {
-            turn: Some(turn),
-            slot,
-        };
+        let mut tx = slot.claim()?;
+        if tx.turn.is_none() {
+            tx.turn = Some(tx.slot.log.begin().await?);
+        }
         if let Some(caller) = caller {
-            let now = caller.again(tx.db()).await?;
+            let now = caller.again(tx.db_to_read()).await?;
             let now = now.ok_or(Error::Unauthorized(ENDED))?;
             if now.user != caller.user {
                 return Err(Error::forbidden(
@@ -162,8 +177,7 @@ impl DerefMut for Tx {
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        if let Some(turn) = self.turn.take() {
-            *self.slot.state.lock().unwrap() = State::Returned(turn);
-        }
+        let state = self.turn.take().map_or(State::Untouched, State::Returned);
+        *self.slot.state.lock().unwrap() = state;
     }
 }

@@ -154,11 +154,13 @@ pub(crate) async fn withdrawn(db: &mut Db, at: Position) -> sqlx::Result<Vec<(Us
     .bind(at.cast_signed())
     .execute(&mut *db)
     .await?;
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("select user_id, channel from withdrawals where position = $1")
-            .bind(at.cast_signed())
-            .fetch_all(db)
-            .await?;
+    // A change before this one that had no event has the same position. Who came back since then is not out.
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select user_id, channel from withdrawals where position = $1 and ended is null",
+    )
+    .bind(at.cast_signed())
+    .fetch_all(db)
+    .await?;
     let parsed = rows
         .into_iter()
         .filter(|(_, channel)| channel != "*")

@@ -82,6 +82,15 @@ pub(crate) async fn take_due(
     Ok(due)
 }
 
+/// Puts one back that cannot be told: there it holds up nobody, and can still be taken out.
+pub(crate) async fn set_aside(db: &mut Db, row: &Scheduled) -> sqlx::Result<()> {
+    let never = Scheduled {
+        due: i64::MAX,
+        ..row.clone()
+    };
+    insert(db, &never).await
+}
+
 /// Takes one out; false where there is none.
 pub(crate) async fn delete(db: &mut Db, id: &str) -> sqlx::Result<bool> {
     let done = sqlx::query("delete from scheduled where id = $1")

@@ -86,6 +86,75 @@ async fn somebody_elses_socket_id_opens_nothing_of_the_past() {
 }
 
 #[tokio::test]
+async fn what_is_said_to_a_socket_that_nobody_holds_is_read_by_no_guest() {
+    let app = TestApp::start_with(|config| config.guests = Guests::Global).await;
+    let id = "0190a6d2-7e2a-4cc0-b1f5-3c1f0a9d4e12";
+    let cursor = app.marks().await;
+    app.says(&format!("socket:{id}"), "secret", "1").await;
+    for way in Way::BOTH {
+        let query = format!("socket={id}&cursor={cursor}");
+        let mut guest = app.nobody().listens(way, &query).await;
+        assert_eq!(guest.welcome()["recovered"], json!(true), "{way:?}");
+        let read = guest.before(&app.marks().await).await;
+        assert!(
+            read.iter().all(|frame| frame["event"] != "secret"),
+            "{way:?}: {read:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_guest_hears_what_is_said_to_its_socket() {
+    let app = TestApp::start_with(|config| config.guests = Guests::Global).await;
+    for way in Way::BOTH {
+        let mut guest = app.nobody().listens(way, "").await;
+        let channel = format!("socket:{}", guest.id());
+        app.says(&channel, "note", "1").await;
+        assert_eq!(
+            guest.next_event().await["channel"],
+            json!(channel),
+            "{way:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_to_a_socket_while_its_owner_is_away_is_for_the_owner() {
+    let app = TestApp::start_with(|config| config.guests = Guests::Global).await;
+    let (ada, eve) = (app.person("ada").await, app.person("eve").await);
+    let id = "0190a6d2-7e2a-4cc0-b1f5-3c1f0a9d4e13";
+    let query = format!("socket={id}");
+    let gone = async || app.app.registry().counts().0 == 0;
+    for way in Way::BOTH {
+        let own = ada.listens(way, &query).await;
+        let query = format!("{query}&cursor={}", own.cursor());
+        drop(own);
+        eventually("its connection is gone", gone).await;
+        // Who brings the id meanwhile does not become its owner by going.
+        drop(eve.listens(way, &query).await);
+        eventually("the other one is gone, too", gone).await;
+        app.says(&format!("socket:{id}"), "secret", "1").await;
+        for thief in [&eve, &app.nobody()] {
+            let mut thief = thief.listens(way, &query).await;
+            let stolen = thief.before(&app.marks().await).await;
+            assert!(
+                stolen.iter().all(|frame| frame["event"] != "secret"),
+                "{way:?}: {stolen:?}"
+            );
+        }
+        let mut back = ada.listens(way, &query).await;
+        assert_eq!(back.welcome()["recovered"], json!(true), "{way:?}");
+        let heard = back.before(&app.marks().await).await;
+        assert!(
+            heard.iter().any(|frame| frame["event"] == "secret"),
+            "{way:?}: {heard:?}"
+        );
+        drop(back);
+        eventually("all are gone", gone).await;
+    }
+}
+
+#[tokio::test]
 async fn a_large_document_puts_nobody_out_of_the_room() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;

@@ -71,6 +71,7 @@ mod tls;
 mod tokens;
 #[cfg(feature = "otel")]
 mod traces;
+mod turns;
 mod unfinished;
 mod walk;
 mod websocket;

@@ -1,6 +1,9 @@
 //! Who asked for a change is left out of hearing of it, and nobody else; what fails is told to nobody.
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::routing::post;
 use roomcast::notify::{Notification, Notify, Tx};
@@ -300,6 +303,17 @@ fn routes() -> Router {
         .route("/refuses", post(refusing))
         .route("/redirects", post(redirecting))
         .route("/panics", post(panicking))
+        .route("/streams", post(streaming))
+}
+
+/// Takes its transaction along into a body that is read after the answer has begun.
+async fn streaming(mut tx: Tx) -> Body {
+    make_a_row(&mut tx).await;
+    let late = async move {
+        drop(tx);
+        Ok::<_, Infallible>("late")
+    };
+    Body::from_stream(futures_util::stream::once(late))
 }
 
 async fn rows(app: &TestApp) -> i64 {
@@ -322,6 +336,7 @@ async fn a_handler_that_fails_or_panics_changes_nothing_and_tells_nobody() {
         ("/fails", 500),
         ("/refuses", 409),
         ("/panics", 500),
+        ("/streams", 500),
         ("/fails", 500),
         ("/panics", 500),
     ] {

@@ -12,6 +12,7 @@ mod moves;
 mod presence;
 mod publish;
 mod pulse;
+mod sockets;
 mod versions;
 
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ pub use arrival::{Arrival, Connected, Limits, Refusal};
 pub use census::{RoomSize, Sighting};
 pub use moves::Move;
 pub use pulse::PULSE;
+use sockets::Departed;
+pub(crate) use sockets::Holder;
 use versions::Versions;
 
 use super::channel::Channel;
@@ -69,6 +72,7 @@ struct State {
     /// The connection that `socket:{id}` reaches: the first to bring the id. Others with the same id belong to other
     /// users, and an id is no credential.
     sockets: HashMap<SocketId, ConnectionId>,
+    departed: Departed,
     addresses: HashMap<IpAddr, usize>,
     present: Present,
     census: Census,
@@ -117,6 +121,7 @@ impl Registry {
             rooms: HashMap::new(),
             connections: HashMap::new(),
             sockets: HashMap::new(),
+            departed: Departed::default(),
             addresses: HashMap::new(),
             present: Present::default(),
             census: Census::default(),
@@ -167,13 +172,6 @@ impl Registry {
     /// To be read before somebody's rights are looked up, and handed over with what was found.
     pub fn access_version(&self, user: Option<&UserId>) -> u64 {
         self.state.lock().unwrap().versions.of(user)
-    }
-
-    /// Whose connection `socket:{id}` reaches now.
-    pub(crate) fn socket_owner(&self, socket: SocketId) -> Option<UserId> {
-        let state = self.state.lock().unwrap();
-        let entry = state.connections.get(state.sockets.get(&socket)?)?;
-        entry.connection.user_id().cloned()
     }
 
     /// How many connections there are, and in how many rooms.
@@ -415,9 +413,7 @@ impl Registry {
             state.figures.users = state.figures.users.saturating_sub(1);
         }
         self.wake_for(&mut state);
-        if state.sockets.get(&connection.socket) == Some(&connection.id) {
-            state.sockets.remove(&connection.socket);
-        }
+        state.let_go_of_socket(connection, self.limits.max_connections);
         if let Some(address) = entry.address
             && let Some(count) = state.addresses.get_mut(&address)
         {

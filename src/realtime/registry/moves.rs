@@ -48,6 +48,11 @@ pub enum Move {
 }
 
 impl Move {
+    /// Whether a channel goes.
+    pub(crate) fn dissolves(&self) -> bool {
+        matches!(self, Self::Dissolve { .. })
+    }
+
     /// Whose rights change; nobody in particular's where a channel goes.
     fn user(&self) -> Option<&UserId> {
         match self {

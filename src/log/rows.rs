@@ -1,0 +1,154 @@
+//! Rows of the log: how events are written, and under which names their channels are looked up.
+
+use sqlx::QueryBuilder;
+
+use crate::realtime::channel::Kind;
+use crate::realtime::cursor::Position;
+use crate::realtime::registry::Holder;
+use crate::realtime::{Channel, Event, Registry, SocketId, UserId};
+use crate::store::{Db, to_millis};
+
+/// Rows that one statement inserts: it has a bound on its parameters.
+const ROWS_AT_ONCE: usize = 500;
+/// Bytes of data in one statement, but for the last event's: they are in memory once more until it is done.
+const BYTES_AT_ONCE: usize = 1024 * 1024;
+
+/// Writes events, and the channels that they are looked up by.
+pub(super) async fn insert(
+    db: &mut Db,
+    events: &[&Event],
+    channels: &[&(String, Position)],
+) -> sqlx::Result<()> {
+    let mut rest = events;
+    while !rest.is_empty() {
+        let (some, others) = rest.split_at(at_once(rest));
+        insert_events(db, some).await?;
+        rest = others;
+    }
+    for some in channels.chunks(ROWS_AT_ONCE) {
+        insert_channels(db, some).await?;
+    }
+    Ok(())
+}
+
+/// How many of these go into one statement.
+fn at_once(events: &[&Event]) -> usize {
+    let mut bytes = 0;
+    let fits = |event: &&&Event| {
+        let before = bytes;
+        bytes += event.data.as_str().len();
+        before < BYTES_AT_ONCE
+    };
+    events.iter().take(ROWS_AT_ONCE).take_while(fits).count()
+}
+
+async fn insert_channels(db: &mut Db, channels: &[&(String, Position)]) -> sqlx::Result<()> {
+    let mut rows = QueryBuilder::new("insert into event_channels (channel, position) ");
+    rows.push_values(channels, |mut row, (channel, position)| {
+        row.push_bind(channel.clone())
+            .push_bind(position.cast_signed());
+    });
+    // The same channel named twice is the same as once.
+    rows.push(" on conflict do nothing");
+    rows.build().execute(db).await?;
+    Ok(())
+}
+
+async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
+    let mut rows = QueryBuilder::new(
+        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
+    );
+    rows.push_values(events, |mut row, event| {
+        let origin = event.origin.as_ref();
+        row.push_bind(event.position.map(Position::cast_signed))
+            .push_bind(event.name.as_str().to_owned())
+            .push_bind(event.data.as_str().to_owned())
+            .push_bind(names(&event.channels))
+            .push_bind(origin.map(|origin| origin.user.as_str().to_owned()))
+            .push_bind(origin.map(|origin| origin.socket.to_string()))
+            .push_bind(sockets(&event.except))
+            .push_bind(to_millis(event.time));
+    });
+    rows.build().execute(db).await?;
+    Ok(())
+}
+
+/// Whether the database refused a row for what it is: it would refuse it again, and others it might take. A position
+/// that is given twice is no such reason, because it is ours.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    // The lowest byte is the kind of failure: too big, against a constraint, of the wrong type (SQLite, "Result and
+    // Error Codes").
+    !error.is_unique_violation() && matches!(code.map(|code| code & 0xff), Some(18..=20))
+}
+
+/// Channels as they are stored.
+pub(super) fn names(channels: &[Channel]) -> String {
+    let names: Vec<_> = channels.iter().map(Channel::as_str).collect();
+    serde_json::Value::from(names).to_string()
+}
+
+/// Sockets as they are stored; none, where there are none.
+pub(super) fn sockets(ids: &[SocketId]) -> Option<String> {
+    (!ids.is_empty()).then(|| serde_json::json!(ids).to_string())
+}
+
+/// A channel as it is looked up later. A socket's belongs to whoever holds the id, because an id is no credential:
+/// nobody else reads there what was meant for them. Where nobody does, nobody looks it up.
+pub(super) fn stored(channel: &Channel, registry: &Registry) -> Option<String> {
+    let Kind::Socket(id) = channel.kind() else {
+        return Some(channel.to_string());
+    };
+    Some(match registry.socket_holder(SocketId::parse(id)?)? {
+        Holder::User(owner) => of_owner(channel, &owner),
+        Holder::Guest => channel.to_string(),
+    })
+}
+
+/// How a socket's channel is stored for its owner. No channel is called so.
+pub(super) fn of_owner(channel: &Channel, owner: &UserId) -> String {
+    format!("{channel} {owner}")
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::realtime::Data;
+
+    /// Into how many rows each statement puts events with so many bytes of data.
+    fn statements(sizes: &[usize]) -> Vec<usize> {
+        let event = |size: &usize| Event {
+            channels: [Channel::global()].into(),
+            name: "note".parse().unwrap(),
+            data: Data::from_value(&"x".repeat(size - 2)),
+            origin: None,
+            except: [].into(),
+            by: None,
+            time: OffsetDateTime::UNIX_EPOCH,
+            position: None,
+        };
+        let events: Vec<_> = sizes.iter().map(event).collect();
+        let events: Vec<_> = events.iter().collect();
+        let (mut rest, mut statements) = (&events[..], Vec::new());
+        while !rest.is_empty() {
+            statements.push(at_once(rest));
+            rest = &rest[at_once(rest)..];
+        }
+        statements
+    }
+
+    #[test]
+    fn a_statement_ends_after_so_many_rows_or_so_many_bytes() {
+        assert_eq!(statements(&[]), [0; 0]);
+        assert_eq!(statements(&[10; 1_200]), [500, 500, 200]);
+        assert_eq!(statements(&[2 * BYTES_AT_ONCE; 3]), [1, 1, 1]);
+        let half = BYTES_AT_ONCE / 2;
+        assert_eq!(statements(&[half; 5]), [2, 2, 1]);
+        assert_eq!(statements(&[half, 10, 2 * BYTES_AT_ONCE, 10]), [3, 1]);
+    }
+}

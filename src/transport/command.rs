@@ -229,7 +229,8 @@ async fn keep(
         let (channel, caller) = (&event.channels[0], caller.as_deref());
         let held = app.registry().membership(&connection, channel);
         let held = held.map(|membership| membership.access);
-        if !policy::may_still_publish(turn.db(), app.rules(), caller, channel, held).await? {
+        if !policy::may_still_publish(turn.db_to_read(), app.rules(), caller, channel, held).await?
+        {
             return Ok(None);
         }
         turn.commit(vec![event]).await.map(Some)

@@ -15,7 +15,7 @@ use crate::policy;
 use crate::realtime::registry::Access;
 use crate::realtime::{Channel, User};
 use crate::store::permissions::{self, Holder};
-use crate::store::{Db, access, groups, new_id, users};
+use crate::store::{Db, groups, new_id, users};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -181,8 +181,8 @@ async fn withdraw(
 
 /// A root whose permissions the user may change.
 async fn governed(db: &mut Db, user: &User, id: &str) -> Result<(), Error> {
-    readable(db, user, id).await?;
-    if user.admin || access::of_root(db, id, &user.id).await? == Some(Access::Write) {
+    let (_, access) = readable(db, user, id).await?;
+    if user.admin || access == Some(Access::Write) {
         return Ok(());
     }
     Err(Error::forbidden("Only who may write may say who else may."))

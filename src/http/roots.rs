@@ -18,7 +18,7 @@ use crate::realtime::registry::{Access, Move};
 use crate::realtime::{Channel, User};
 use crate::store::permissions::{self, Holder};
 use crate::store::roots::{self, DocumentRoot};
-use crate::store::{Db, Page, access, new_id};
+use crate::store::{Db, Page, new_id};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -135,8 +135,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Shown>, Error> {
     let mut db = app.store().read().await?;
-    let root = readable(&mut db, &caller.user, &id).await?;
-    let access = access::of_root(&mut db, &id, &caller.user.id).await?;
+    let (root, access) = readable(&mut db, &caller.user, &id).await?;
     let access = access.map(|access| match access {
         Access::Read => "read",
         Access::Write => "write",
@@ -169,14 +168,16 @@ pub(super) async fn remove(
     ))
 }
 
-/// A root that the user may read.
-pub(super) async fn readable(db: &mut Db, user: &User, id: &str) -> Result<DocumentRoot, Error> {
-    let root = roots::find(db, id).await?.ok_or(Error::NotFound)?;
-    if user.admin || access::of_root(db, id, &user.id).await?.is_some() {
-        Ok(root)
-    } else {
-        Err(Error::NotFound)
-    }
+/// A root that the user may read, and what else it may, administrators' rights aside.
+pub(super) async fn readable(
+    db: &mut Db,
+    user: &User,
+    id: &str,
+) -> Result<(DocumentRoot, Option<Access>), Error> {
+    let found = roots::find(db, id, &user.id).await?;
+    found
+        .filter(|(_, access)| user.admin || access.is_some())
+        .ok_or(Error::NotFound)
 }
 
 /// A root that the caller may write, by itself or on behalf of others.
@@ -187,9 +188,9 @@ pub(super) async fn writable(
     behalf: &Behalf,
 ) -> Result<DocumentRoot, Error> {
     // Looked up first: who may not know of the root is told the same whether there is one or not.
-    let root = readable(db, &caller.user, id).await?;
+    let (root, access) = readable(db, &caller.user, id).await?;
     let by_rank = behalf.check(caller)?;
-    if by_rank || access::of_root(db, id, &caller.user.id).await? == Some(Access::Write) {
+    if by_rank || access == Some(Access::Write) {
         return Ok(root);
     }
     Err(Error::forbidden(if caller.user.admin {

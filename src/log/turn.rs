@@ -68,6 +68,9 @@ struct Open {
     begun: bool,
     /// A turn was begun and never finished: its savepoint has to be rolled back.
     unfinished: bool,
+    /// A turn was finished, and its savepoint is still there: to release it goes with what is to be done next, because
+    /// each word to the database costs as much as what it says.
+    unreleased: bool,
     /// What was given a position up to here has been kept, or never will be.
     committed: Position,
     appended: Position,
@@ -195,15 +198,13 @@ impl Turn {
         let keeping = async move {
             let (sender, committed) = oneshot::channel();
             let moves = std::mem::take(&mut self.moves);
-            let registry = Arc::clone(&self.writer.registry);
             let writer = Arc::clone(&self.writer);
             let (has_savepoint, changes_rows) = (self.has_savepoint, self.changes_rows);
             let open = self.open_mut();
             if has_savepoint {
-                let ended = open.end_turn().await;
-                ended.inspect_err(|error| writer.health.fails(error))?;
+                (open.unfinished, open.unreleased) = (false, true);
             }
-            let (events, channels) = open.place(&registry, events);
+            let (events, channels) = open.place(&writer.registry, events);
             open.pending.push(Pending {
                 events,
                 channels,
@@ -260,24 +261,30 @@ impl Drop for Turn {
 
 impl Open {
     async fn begin_turn(&mut self) -> sqlx::Result<()> {
-        if self.roll_back_unfinished().await.is_err() {
+        let prepared = match self.roll_back_unfinished().await {
+            Ok(()) if self.begun => {
+                let savepoints = if self.unreleased {
+                    "release change; release turn; savepoint turn; savepoint change"
+                } else {
+                    "savepoint turn; savepoint change"
+                };
+                self.db.execute(savepoints).await.map(|_| ())
+            }
+            rolled_back => rolled_back,
+        };
+        if let Err(error) = prepared {
             // When the disk is full or broken the database rolls back all of a transaction by itself, and with it what
-            // waited for the commit.
+            // waited for the commit. There are two savepoints, so that their release finds that out.
+            tracing::warn!(%error, "the database has rolled back what waited for the commit");
             self.reset().await;
         }
         if !self.begun {
-            self.db.execute("begin immediate").await?;
+            self.db
+                .execute("begin immediate; savepoint turn; savepoint change")
+                .await?;
             self.begun = true;
         }
-        self.unfinished = true;
-        // Two, so that the end finds out whether the database has rolled back by itself in between.
-        self.db.execute("savepoint turn; savepoint change").await?;
-        Ok(())
-    }
-
-    async fn end_turn(&mut self) -> sqlx::Result<()> {
-        self.db.execute("release change; release turn").await?;
-        self.unfinished = false;
+        (self.unfinished, self.unreleased) = (true, false);
         Ok(())
     }
 
@@ -313,14 +320,16 @@ impl Open {
     async fn commit(&mut self) -> sqlx::Result<()> {
         self.roll_back_unfinished().await?;
         let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
-        let opening = match (self.begun, events.is_empty()) {
-            (false, _) => "begin immediate; savepoint events",
-            (true, false) => "savepoint events",
-            (true, true) => "",
+        let opening = match (self.begun, self.unreleased, events.is_empty()) {
+            (false, _, _) => "begin immediate; savepoint events",
+            (true, true, false) => "release change; release turn; savepoint events",
+            (true, true, true) => "release change; release turn",
+            (true, false, false) => "savepoint events",
+            (true, false, true) => "",
         };
         if !opening.is_empty() {
             self.db.execute(opening).await?;
-            self.begun = true;
+            (self.begun, self.unreleased) = (true, false);
         }
         let channels: Vec<_> = self.pending.iter().flat_map(|one| &one.channels).collect();
         match rows::insert(&mut self.db, &events, &channels).await {
@@ -366,7 +375,8 @@ impl Open {
     async fn reset(&mut self) {
         // Fails where the database has already rolled back by itself, which is as good.
         let _ = self.db.execute("rollback").await;
-        (self.begun, self.unfinished, self.appended) = (false, false, self.committed);
+        (self.begun, self.unfinished, self.unreleased) = (false, false, false);
+        self.appended = self.committed;
         self.pending.clear();
     }
 }
@@ -379,6 +389,7 @@ impl Writer {
             head,
             begun: false,
             unfinished: false,
+            unreleased: false,
             committed,
             appended,
             kept: position,

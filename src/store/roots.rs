@@ -4,8 +4,10 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use super::permissions::from_number;
 use super::{Db, to_millis};
 use crate::realtime::UserId;
+use crate::realtime::registry::Access;
 
 /// A document root.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow, ToSchema)]
@@ -29,12 +31,22 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// The root with this id.
-pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<DocumentRoot>> {
-    sqlx::query_as("select id, name from document_roots where id = $1")
-        .bind(id)
-        .fetch_optional(db)
-        .await
+/// The root with this id, and what a user may do with it, administrators' rights aside: as one question, since the
+/// answer to each has to come from another thread.
+pub(crate) async fn find(
+    db: &mut Db,
+    id: &str,
+    user: &UserId,
+) -> sqlx::Result<Option<(DocumentRoot, Option<Access>)>> {
+    let row: Option<(String, String, Option<i16>)> = sqlx::query_as(
+        "select id, name, (select max(access) from root_access where root_id = $1 and user_id = $2)
+         from document_roots where id = $1",
+    )
+    .bind(id)
+    .bind(user.as_str())
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|(id, name, access)| (DocumentRoot { id, name }, access.and_then(from_number))))
 }
 
 /// Roots with ids after the given one, in order of their ids: those a user has access to, or all.

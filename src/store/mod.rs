@@ -10,6 +10,7 @@ pub(crate) mod groups;
 pub(crate) mod last_seen;
 pub(crate) mod messages;
 pub(crate) mod permissions;
+mod readers;
 pub(crate) mod rooms;
 pub(crate) mod roots;
 pub(crate) mod scheduled;
@@ -22,10 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Sqlite, SqlitePool};
+use sqlx::{Connection, SqlitePool};
 use time::OffsetDateTime;
+
+pub use readers::Reader;
+use readers::Readers;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -49,7 +52,7 @@ pub enum Durability {
 /// The database, for reading. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    readers: SqlitePool,
+    readers: Readers,
     options: Arc<SqliteConnectOptions>,
     path: Arc<Path>,
 }
@@ -137,7 +140,8 @@ impl Store {
                 },
             })?;
         connection.close().await.map_err(failed)?;
-        let readers = Self::pool(&options, READERS, READ_PATIENCE);
+        let reading = options.clone().pragma("query_only", "on");
+        let readers = Readers::new(reading, READERS, READ_PATIENCE);
         Ok(Self {
             readers,
             options: Arc::new(options),
@@ -145,19 +149,14 @@ impl Store {
         })
     }
 
-    /// A pool of connections that only read.
-    fn pool(options: &SqliteConnectOptions, connections: u32, patience: Duration) -> SqlitePool {
+    /// A pool that only reads, for work that must not hold up requests, and that may wait longer.
+    pub(crate) fn another_pool(&self, connections: u32, patience: Duration) -> SqlitePool {
+        let options = SqliteConnectOptions::clone(&self.options);
         SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(patience)
-            // A file does not hang up: to ask each time whether it is there costs as much as a query.
             .test_before_acquire(false)
-            .connect_lazy_with(options.clone().pragma("query_only", "on"))
-    }
-
-    /// A second pool that only reads, for work that must not hold up requests, and that may wait longer.
-    pub(crate) fn another_pool(&self, connections: u32, patience: Duration) -> SqlitePool {
-        Self::pool(&self.options, connections, patience)
+            .connect_lazy_with(options.pragma("query_only", "on"))
     }
 
     /// Whether a database could be opened. It is not made or changed: a server may be running on it, of an older version.
@@ -212,7 +211,7 @@ impl Store {
     ///
     /// # Errors
     /// When none comes free within 5 seconds.
-    pub async fn read(&self) -> sqlx::Result<PoolConnection<Sqlite>> {
+    pub async fn read(&self) -> sqlx::Result<Reader> {
         self.readers.acquire().await
     }
 

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use roomcast::Roomcast;
 use roomcast::config::Config;
 use roomcast::realtime::connection::Transport;
 use roomcast::realtime::cursor::Epoch;
 use roomcast::realtime::registry::{Access, Arrival, Handle, Limits, Membership};
 use roomcast::realtime::{Channel, Data, Event, Registry, SocketId, User, UserId};
-use roomcast::{Roomcast, realtime};
 use time::OffsetDateTime;
 
 /// The sizes of rooms.
@@ -160,10 +160,10 @@ async fn read_all(app: &Roomcast, channels: &[(Channel, Membership)], missed: us
             .page(channels, at, end, None, socket)
             .await
             .unwrap();
-        read += page.events.len();
+        read += page.frames.len();
         at = page.at;
-        for (event, channel) in &page.events {
-            divan::black_box(realtime::protocol::Frame::event(event, channel, None));
+        for frame in &page.frames {
+            divan::black_box(frame.websocket());
         }
     }
     assert_eq!(read, missed);

@@ -5,20 +5,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 
-const PROGRAM = process.env.PROGRAM ?? new URL('../target/release/roomcast', import.meta.url).pathname;
 const [clients = 1000, events = 300] = process.argv.slice(2).map(Number);
 const KEY = 'a-key-for-measurements-only-000000';
 
-const folder = mkdtempSync(join(tmpdir(), 'roomcast-replay-'));
-const env = {
-  ...process.env, DATABASE_URL: `sqlite://${folder}/replay.db`, ROOMCAST_LISTEN: '127.0.0.1:0', ROOMCAST_API_KEY: KEY, RUST_LOG: 'error',
-  ROOMCAST_MAX_CONNECTIONS_PER_IP: '100000', ROOMCAST_CHANNELS: new URL('../bench/channels.toml', import.meta.url).pathname,
-};
-const server = spawn(PROGRAM, ['serve'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
-const port = await new Promise((resolve) => server.stdout.on('data', (line) => resolve(/:(\d+)\n/.exec(line)[1])));
-
-async function publish(event, data) {
+async function publish(port, event, data) {
   const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
   const body = JSON.stringify({ channels: ['bench:replay'], event, data });
   const answer = await fetch(`http://127.0.0.1:${port}/api/v1/publish`, { method: 'POST', headers, body });
@@ -27,7 +19,7 @@ async function publish(event, data) {
 }
 
 /** Opens a WebSocket, and calls back with each piece of what comes. */
-function listen(query, heard) {
+function listen(port, query, heard) {
   const socket = connect(port, '127.0.0.1');
   socket.write(`GET /ws?channel=bench:replay${query} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${KEY}\r\nConnection: Upgrade\r\n`
     + 'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n');
@@ -42,15 +34,15 @@ const count = (bytes, text) => {
 };
 
 /** The times between a publish and its arrival at somebody live, until told to stop. */
-async function liveness(stop) {
+async function liveness(port, stop) {
   const took = [];
   let arrived = () => {};
-  const socket = listen('', (bytes) => bytes.includes('"event":"live"') && arrived());
+  const socket = listen(port, '', (bytes) => bytes.includes('"event":"live"') && arrived());
   await new Promise((resolve) => socket.once('data', resolve));
-  while (!stop.stopped) {
+  while (Atomics.load(stop, 0) === 0) {
     const began = performance.now();
     const arrival = new Promise((resolve) => (arrived = resolve));
-    await publish('live', 1);
+    await publish(port, 'live', 1);
     await arrival;
     took.push(performance.now() - began);
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -59,37 +51,59 @@ async function liveness(stop) {
   return took.sort((a, b) => a - b);
 }
 
-const at = (sorted, part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))].toFixed(1);
+/** The same in a thread of its own: this one is busy with what comes. Resolves with the times once it is told to stop. */
+function livenessBeside(port) {
+  const stop = new Int32Array(new SharedArrayBuffer(4));
+  const worker = new Worker(new URL(import.meta.url), { workerData: { port, stop } });
+  const took = new Promise((resolve) => worker.once('message', resolve));
+  return { stop: () => Atomics.store(stop, 0, 1), took };
+}
 
-const first = await publish('first', 0);
-for (let n = 0; n < events; n += 1) await publish('missed', 'x'.repeat(128));
-const calm = { stopped: false };
-setTimeout(() => (calm.stopped = true), 1000);
-const before = await liveness(calm);
+async function measure() {
+  const PROGRAM = process.env.PROGRAM ?? new URL('../target/release/roomcast', import.meta.url).pathname;
 
-const storm = { stopped: false };
-const meanwhile = liveness(storm);
-await new Promise((resolve) => setTimeout(resolve, 100));
-const began = performance.now();
-const sockets = [];
-const done = Array.from({ length: clients }, () => new Promise((resolve) => {
-  let missing = events;
-  // An event may be cut where the pieces meet: what was left of one is put before the next.
-  let rest = Buffer.alloc(0);
-  sockets.push(listen(`&cursor=${first}`, (bytes) => {
-    const all = Buffer.concat([rest, bytes]);
-    missing -= count(all, '"event":"missed"');
-    rest = all.subarray(Math.max(0, all.length - '"event":"missed"'.length + 1));
-    if (missing <= 0) resolve();
+  const folder = mkdtempSync(join(tmpdir(), 'roomcast-replay-'));
+  const env = {
+    ...process.env, DATABASE_URL: `sqlite://${folder}/replay.db`, ROOMCAST_LISTEN: '127.0.0.1:0', ROOMCAST_API_KEY: KEY, RUST_LOG: 'error',
+    ROOMCAST_MAX_CONNECTIONS_PER_IP: '100000', ROOMCAST_CHANNELS: new URL('../bench/channels.toml', import.meta.url).pathname,
+  };
+  const server = spawn(PROGRAM, ['serve'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const port = await new Promise((resolve) => server.stdout.on('data', (line) => resolve(/:(\d+)\n/.exec(line)[1])));
+
+  const at = (sorted, part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))].toFixed(1);
+
+  const first = await publish(port, 'first', 0);
+  for (let n = 0; n < events; n += 1) await publish(port, 'missed', 'x'.repeat(128));
+  const calm = livenessBeside(port);
+  setTimeout(calm.stop, 2000);
+  const before = await calm.took;
+
+  const meanwhile = livenessBeside(port);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const began = performance.now();
+  const sockets = [];
+  const done = Array.from({ length: clients }, () => new Promise((resolve) => {
+    let missing = events;
+    // An event may be cut where the pieces meet: what was left of one is put before the next.
+    let rest = Buffer.alloc(0);
+    sockets.push(listen(port, `&cursor=${first}`, (bytes) => {
+      const all = Buffer.concat([rest, bytes]);
+      missing -= count(all, '"event":"missed"');
+      rest = all.subarray(Math.max(0, all.length - '"event":"missed"'.length + 1));
+      if (missing <= 0) resolve();
+    }));
   }));
-}));
-await Promise.all(done);
-const took = performance.now() - began;
-storm.stopped = true;
-const during = await meanwhile;
-console.log(`${clients} clients, ${events} events each: ${took.toFixed(0)} ms, ${((clients * events) / took).toFixed(0)} events/ms`);
-console.log(`live, ms: p50 ${at(before, 0.5)}, p99 ${at(before, 0.99)} before; p50 ${at(during, 0.5)}, p99 ${at(during, 0.99)} meanwhile`);
-for (const socket of sockets) socket.destroy();
-server.kill();
-await new Promise((resolve) => server.on('exit', resolve));
-rmSync(folder, { recursive: true });
+  await Promise.all(done);
+  const took = performance.now() - began;
+  meanwhile.stop();
+  const during = await meanwhile.took;
+  console.log(`${clients} clients, ${events} events each: ${took.toFixed(0)} ms, ${((clients * events) / took).toFixed(0)} events/ms`);
+  console.log(`live, ms: p50 ${at(before, 0.5)}, p99 ${at(before, 0.99)} before; p50 ${at(during, 0.5)}, p99 ${at(during, 0.99)} meanwhile`);
+  for (const socket of sockets) socket.destroy();
+  server.kill();
+  await new Promise((resolve) => server.on('exit', resolve));
+  rmSync(folder, { recursive: true });
+}
+
+if (isMainThread) await measure();
+else parentPort.postMessage(await liveness(workerData.port, workerData.stop));

@@ -91,7 +91,7 @@ impl Roomcast {
         let tasks = TaskTracker::new();
         let asking = Asking::new(config.rules.endpoint(), &tasks)?;
         let store = Store::open(&config.database_url, config.durability).await?;
-        let log = Log::open(&store, config.durability, limits).await?;
+        let log = Log::open(&store, config.durability, limits, config.recent_events).await?;
         log.trim_after(config.log_retention);
         log.deliver_scheduled();
         let inner = Inner {

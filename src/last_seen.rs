@@ -67,7 +67,9 @@ mod tests {
             newest: std::collections::BTreeMap::new(),
             presence_grace: Duration::ZERO,
         };
-        let log = Log::open(&store, Durability::Full, limits).await.unwrap();
+        let log = Log::open(&store, Durability::Full, limits, 0)
+            .await
+            .unwrap();
         let id = UserId::parse("ada").unwrap();
         let arrival = Arrival {
             channels: vec![(Channel::user(&id), Membership::automatic(Access::Read))],

@@ -25,7 +25,12 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ),
     (
         "What is kept",
-        &["database_url", "durability", "log_retention"],
+        &[
+            "database_url",
+            "durability",
+            "log_retention",
+            "recent_events",
+        ],
     ),
     (
         "Who may",

@@ -155,6 +155,9 @@ pub struct Config {
     /// Channels that one connection may join.
     #[arg(long, global = true, default_value = "128", value_parser = value::positive, value_name = "NUMBER")]
     pub max_channels: usize,
+    /// Kept events that are held in memory as well, so that many who come back at once need not read the disk; 0 for none.
+    #[arg(long, global = true, default_value = "4096", value_parser = value::up_to_a_million, value_name = "NUMBER")]
+    pub recent_events: usize,
     /// How long events are kept for those who come back.
     #[arg(long, global = true, default_value = "24h", value_parser = value::duration, value_name = "DURATION")]
     pub log_retention: Duration,

@@ -131,6 +131,11 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+pub(super) fn up_to_a_million(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= 1_000_000);
+    number.ok_or_else(|| "is not a whole number from 0 to 1000000".into())
+}
+
 pub(super) fn positive(text: &str) -> Result<usize, String> {
     let number = text
         .parse()

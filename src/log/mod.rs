@@ -8,7 +8,9 @@
 mod head;
 mod health;
 mod history;
+mod pending;
 mod read;
+mod recent;
 mod rows;
 mod schedule;
 mod trim;
@@ -33,6 +35,7 @@ use crate::realtime::registry::Limits;
 use crate::realtime::{Cursor, Event, Registry};
 use crate::store::{Durability, OpenError, Store};
 use head::Head;
+use recent::Recent;
 use schedule::Schedule;
 use turn::Writer;
 
@@ -49,6 +52,7 @@ pub struct Log(Arc<Inner>);
 struct Inner {
     registry: Arc<Registry>,
     readers: SqlitePool,
+    recent: Arc<Recent>,
     writer: Arc<Writer>,
     trimmed: AtomicU64,
     schedule: Schedule,
@@ -62,7 +66,8 @@ struct Inner {
 }
 
 impl Log {
-    /// Opens the log of a store, with the registry that what is appended is published to.
+    /// Opens the log of a store, with the registry that what is appended is published to. So many of its last events are
+    /// held in memory, too.
     ///
     /// # Errors
     /// When the store does not work, or another process has its log open.
@@ -70,6 +75,7 @@ impl Log {
         store: &Store,
         durability: Durability,
         limits: Limits,
+        recent_events: usize,
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Database {
             path: store.path().to_path_buf(),
@@ -78,17 +84,26 @@ impl Log {
         let mut db = store.writer().await?;
         let (head, start) = Head::open(&mut db, store.path(), durability).await?;
         let registry = Arc::new(Registry::new(start.epoch, start.position, limits));
-        let writer = Arc::new(Writer::new(db, head, start.position, Arc::clone(&registry)));
         let readers = store.another_pool(REPLAY_READERS, REPLAY_PATIENCE);
         sqlx::query("select 1")
             .execute(&readers)
             .await
             .map_err(failed)?;
+        let recent = Arc::new(Recent::load(&readers, start.position, recent_events).await);
+        let writer = Writer::new(
+            db,
+            head,
+            start.position,
+            Arc::clone(&registry),
+            Arc::clone(&recent),
+        );
+        let writer = Arc::new(writer);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let probe = head::with_suffix(store.path(), "-probe");
         let inner = Inner {
             registry,
             readers,
+            recent,
             writer,
             trimmed: AtomicU64::new(start.trimmed),
             schedule: Schedule::default(),

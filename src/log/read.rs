@@ -1,6 +1,6 @@
 //! Reading the log: whether a cursor can be resumed from, and what came after it, a page at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
@@ -8,9 +8,11 @@ use sqlx::{QueryBuilder, Row};
 
 use super::Log;
 use super::history::with_its_base;
+use super::recent::Kept;
 use super::rows::of_owner;
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
+use crate::realtime::protocol::Frame;
 use crate::realtime::registry::Membership;
 use crate::realtime::{Channel, Cursor, Data, Event, Origin, SocketId, UserId};
 use crate::store::from_millis;
@@ -26,11 +28,15 @@ const PAGE_BYTES: usize = 256 * 1024;
 pub(super) const SELECT: &str = "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.except_sockets, e.time
      from event_channels c join events e on e.position = c.position";
 
+/// The same of the latest events, from the last one on.
+pub(super) const LATEST: &str = "select e.position, e.name, e.data, e.channels, e.origin_user, e.origin_socket, e.except_sockets, e.time
+     from events e order by e.position desc";
+
 /// Events of one stretch of the log, in order.
 #[derive(Debug)]
 pub struct Page {
-    /// Each with the channel under which its reader gets it.
-    pub events: Vec<(Event, Channel)>,
+    /// Each as its reader gets it.
+    pub frames: Vec<Frame>,
     /// Everything up to here has been looked at.
     pub at: Position,
 }
@@ -95,41 +101,22 @@ impl Log {
         user: Option<&UserId>,
         socket: SocketId,
     ) -> Result<Page, ReadError> {
-        let mut page = Page {
-            events: Vec::new(),
-            at: upto.min(after + WINDOW),
+        let reader = Reader {
+            memberships: channels.iter().map(|(name, how)| (name, how)).collect(),
+            user,
+            socket,
         };
-        if page.at > after && !channels.is_empty() {
-            let memberships: HashMap<&Channel, &Membership> =
-                channels.iter().map(|(name, how)| (name, how)).collect();
-            let mut query = select(channels, user, after, page.at);
-            let mut rows = query.build().persistent(false).fetch(&self.0.readers);
-            let (mut last, mut bytes) = (after, 0);
-            while let Some(row) = rows.try_next().await? {
-                let event = event(&row)?;
-                let position = event.position.unwrap_or(last);
-                // One row for each of the connection's channels; they stand together.
-                if position == last {
-                    continue;
-                }
-                if page.events.len() >= PAGE_EVENTS || bytes >= PAGE_BYTES {
-                    page.at = last;
-                    break;
-                }
-                last = position;
-                let allowed = |channel: &&Channel| {
-                    memberships
-                        .get(channel)
-                        .is_some_and(|how| position > how.since)
-                };
-                if let Some(channel) = event.channels.iter().find(allowed).cloned()
-                    && !event.leaves_out(user, socket)
-                {
-                    bytes += event.data.as_str().len();
-                    page.events.push((event, channel));
-                }
+        let page = match self.0.recent.stretch(after, upto) {
+            Some((events, at)) => {
+                let _turn = self.0.recent.turn().await;
+                let names = channels
+                    .iter()
+                    .map(|(name, _)| stored(name, user))
+                    .collect();
+                self.recent_page(&events, at, &names, &reader)
             }
-        }
+            None => self.stored_page(&reader, after, upto).await?,
+        };
         // Looked at last: what was deleted while we read would be missing above.
         if after < self.trimmed() {
             Err(ReadError::Trimmed)
@@ -137,14 +124,104 @@ impl Log {
             Ok(page)
         }
     }
+
+    /// A page of what is in memory.
+    fn recent_page(
+        &self,
+        events: &[Arc<Kept>],
+        at: Position,
+        names: &HashSet<String>,
+        reader: &Reader<'_>,
+    ) -> Page {
+        let mut page = Page {
+            frames: Vec::new(),
+            at,
+        };
+        let (mut last, mut bytes) = (at, 0);
+        for kept in events {
+            if page.frames.len() >= PAGE_EVENTS || bytes >= PAGE_BYTES {
+                page.at = last;
+                break;
+            }
+            last = kept.position;
+            if kept.is_in(names)
+                && let Some(channel) = reader.hears(&kept.event, kept.position)
+            {
+                bytes += kept.event.data.as_str().len();
+                page.frames.push(kept.frame(channel, self.registry()));
+            }
+        }
+        page
+    }
+
+    /// A page of what is on the disk.
+    async fn stored_page(
+        &self,
+        reader: &Reader<'_>,
+        after: Position,
+        upto: Position,
+    ) -> Result<Page, ReadError> {
+        let mut page = Page {
+            frames: Vec::new(),
+            at: upto.min(after + WINDOW),
+        };
+        if page.at == after || reader.memberships.is_empty() {
+            return Ok(page);
+        }
+        let mut query = select(reader, after, page.at);
+        let mut rows = query.build().persistent(false).fetch(&self.0.readers);
+        let (mut last, mut bytes) = (after, 0);
+        while let Some(row) = rows.try_next().await? {
+            let event = event(&row)?;
+            let position = event.position.unwrap_or(last);
+            // One row for each of the connection's channels; they stand together.
+            if position == last {
+                continue;
+            }
+            if page.frames.len() >= PAGE_EVENTS || bytes >= PAGE_BYTES {
+                page.at = last;
+                break;
+            }
+            last = position;
+            if let Some(channel) = reader.hears(&event, position) {
+                bytes += event.data.as_str().len();
+                let cursor = self.registry().cursor_at(position);
+                page.frames
+                    .push(Frame::event(&event, channel, Some(cursor)));
+            }
+        }
+        Ok(page)
+    }
 }
 
-fn select(
-    channels: &[(Channel, Membership)],
-    user: Option<&UserId>,
-    after: Position,
-    upto: Position,
-) -> QueryBuilder<sqlx::Sqlite> {
+/// For whom a page is.
+struct Reader<'a> {
+    memberships: HashMap<&'a Channel, &'a Membership>,
+    user: Option<&'a UserId>,
+    socket: SocketId,
+}
+
+impl Reader<'_> {
+    /// The channel under which this reader gets an event, if it does.
+    fn hears<'e>(&self, event: &'e Event, position: Position) -> Option<&'e Channel> {
+        let allowed = |channel: &&Channel| {
+            let how = self.memberships.get(channel);
+            how.is_some_and(|how| position > how.since)
+        };
+        let channel = event.channels.iter().find(allowed)?;
+        (!event.leaves_out(self.user, self.socket)).then_some(channel)
+    }
+}
+
+/// Under which name a reader's channel is looked up.
+fn stored(channel: &Channel, user: Option<&UserId>) -> String {
+    match (channel.kind(), user) {
+        (Kind::Socket(_), Some(user)) => of_owner(channel, user),
+        _ => channel.to_string(),
+    }
+}
+
+fn select(reader: &Reader<'_>, after: Position, upto: Position) -> QueryBuilder<sqlx::Sqlite> {
     let mut query = QueryBuilder::new(SELECT);
     query
         .push(" where c.position > ")
@@ -153,12 +230,8 @@ fn select(
         .push_bind(upto.cast_signed());
     query.push(" and c.channel in (");
     let mut names = query.separated(", ");
-    for (channel, _) in channels {
-        let stored = match (channel.kind(), user) {
-            (Kind::Socket(_), Some(user)) => of_owner(channel, user),
-            _ => channel.to_string(),
-        };
-        names.push_bind(stored);
+    for channel in reader.memberships.keys() {
+        names.push_bind(stored(channel, reader.user));
     }
     query.push(") order by c.position");
     query

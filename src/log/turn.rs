@@ -20,6 +20,8 @@ use tracing::{Instrument, Span};
 
 use super::head::Head;
 use super::health::Health;
+use super::pending::Pending;
+use super::recent::Recent;
 use super::rows;
 use crate::realtime::cursor::Position;
 use crate::realtime::registry::Move;
@@ -54,6 +56,7 @@ pub(super) struct Writer {
     /// A turn is over: there is something to commit, or to roll back.
     finished: Notify,
     registry: Arc<Registry>,
+    recent: Arc<Recent>,
     health: Health,
     /// Where a channel was last dissolved.
     dissolved: AtomicU64,
@@ -78,34 +81,6 @@ struct Open {
     /// anybody.
     kept: Position,
     pending: Vec<Pending>,
-}
-
-/// A finished turn that waits for the commit.
-#[derive(Debug)]
-struct Pending {
-    /// They stand in the log where they will be; the rows are written with the commit.
-    events: Vec<Event>,
-    /// The channels that they are looked up by later, as they are to be stored, and their positions.
-    channels: Vec<(String, Position)>,
-    moves: Vec<Move>,
-    /// Others may have built upon its rows, so it cannot be taken out alone.
-    changes_rows: bool,
-    /// What its publication is a part of.
-    span: Span,
-    /// Hears of the position at which it is kept.
-    committed: oneshot::Sender<Position>,
-}
-
-impl Pending {
-    async fn insert(&self, db: &mut Db) -> sqlx::Result<()> {
-        let (events, channels): (Vec<_>, Vec<_>) =
-            (self.events.iter().collect(), self.channels.iter().collect());
-        rows::insert(db, &events, &channels).await
-    }
-
-    fn last(&self) -> Option<Position> {
-        self.events.last()?.position
-    }
 }
 
 /// The right to write one change. Dropping it without [`Turn::commit`] rolls it back.
@@ -382,7 +357,13 @@ impl Open {
 }
 
 impl Writer {
-    pub(super) fn new(db: Db, head: Head, position: Position, registry: Arc<Registry>) -> Self {
+    pub(super) fn new(
+        db: Db,
+        head: Head,
+        position: Position,
+        registry: Arc<Registry>,
+        recent: Arc<Recent>,
+    ) -> Self {
         let (committed, appended) = (position, position);
         let open = Open {
             db,
@@ -401,6 +382,7 @@ impl Writer {
             open: Mutex::new(Some(open)),
             finished: Notify::new(),
             registry,
+            recent,
             health: Health::default(),
             dissolved: AtomicU64::new(0),
         }
@@ -452,6 +434,7 @@ impl Writer {
                         if pending.moves.iter().any(Move::dissolves) {
                             self.dissolved.store(at, Ordering::Release);
                         }
+                        self.recent.push(&pending.events, &pending.channels);
                         let span = &pending.span;
                         tracing::trace_span!(target: "roomcast::trace", parent: span, "publish")
                             .in_scope(|| self.registry.commit(&pending.events, &pending.moves));

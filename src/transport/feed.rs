@@ -20,7 +20,7 @@ use crate::realtime::outbox::Waiting;
 use crate::realtime::protocol::Frame;
 use crate::realtime::protocol::server::Welcome;
 use crate::realtime::registry::{Access, Handle, Membership};
-use crate::realtime::{Channel, Close, Connection, Cursor, Event, Members, Rounds};
+use crate::realtime::{Channel, Close, Connection, Cursor, Members, Rounds};
 
 /// How far behind a connection may be to go live: what then still has to be read may be this much.
 const NEAR: u64 = 1_024;
@@ -332,22 +332,13 @@ impl Feed {
             }
         };
         let metrics = self.app.metrics();
-        metrics.replayed(connection.transport, page.events.len());
+        metrics.replayed(connection.transport, page.frames.len());
         replay.at = page.at;
         let at = page.at;
         if replay.until == Some(at) {
             self.replay = None;
         }
-        let cursor = |event: &Event| {
-            event
-                .position
-                .map(|position| self.app.registry().cursor_at(position))
-        };
-        let frames = page
-            .events
-            .iter()
-            .map(|(event, channel)| Frame::event(event, channel, cursor(event)));
-        let mut frames: VecDeque<Frame> = frames.collect();
+        let mut frames = VecDeque::from(page.frames);
         if frames.is_empty() && self.given.elapsed() >= self.heartbeat {
             frames.push_back(Frame::heartbeat(self.app.registry().cursor_at(at)));
         }

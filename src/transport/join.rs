@@ -177,11 +177,7 @@ async fn missed(
             }
         };
         position = page.at;
-        for (event, channel) in &page.events {
-            let cursor = event
-                .position
-                .map(|position| app.registry().cursor_at(position));
-            let frame = Frame::event(event, channel, cursor);
+        for frame in &page.frames {
             count += 1;
             if count > MAX_ACK_EVENTS || events.len() + frame.json().len() > MAX_ACK_BYTES {
                 return None;

@@ -73,6 +73,8 @@ impl TestApp {
             registration: Registration::Open,
             messages_per_second: 1_000_000,
             logins_per_second: 1_000_000,
+            // So few that what is missed comes from memory, from the disk, and from both in turn.
+            recent_events: 16,
             ..Config::default()
         };
         change(&mut config);

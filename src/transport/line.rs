@@ -2,7 +2,7 @@
 //! waking the connection's own task. That does the rest: it reads, and waits where the client takes nothing.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -10,9 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 
 use super::feed::{self, Feed};
@@ -32,7 +31,7 @@ const MAX_LEFT: usize = 4 * 1024;
 /// A socket that is read by one task, and written by whoever has something for it.
 #[derive(Debug)]
 pub(super) struct Line {
-    stream: OwnedWriteHalf,
+    stream: TcpStream,
     wire: Wire,
     connection: Arc<Connection>,
     app: Roomcast,
@@ -89,7 +88,6 @@ enum Sent {
 impl Line {
     /// A line, and its own task's end of it.
     pub(super) fn new(stream: TcpStream, wire: Wire, feed: &Feed) -> (Arc<Self>, Own) {
-        let (read, stream) = stream.into_split();
         let line = Arc::new(Self {
             stream,
             wire,
@@ -105,7 +103,6 @@ impl Line {
             }),
         });
         let own = Own {
-            read,
             line: Arc::clone(&line),
             patience: Patience::new(feed.app().config().ping_timeout),
         };
@@ -234,7 +231,7 @@ impl Out {
     /// Writes frames, and notes what the kernel did not take of them.
     fn write(
         &mut self,
-        stream: &OwnedWriteHalf,
+        stream: &TcpStream,
         wire: Wire,
         frames: &VecDeque<Frame>,
     ) -> io::Result<()> {
@@ -279,7 +276,7 @@ impl Out {
     }
 
     /// Writes what was left, as much of it as the kernel takes, and says how many bytes that were.
-    fn drain(&mut self, stream: &OwnedWriteHalf) -> io::Result<usize> {
+    fn drain(&mut self, stream: &TcpStream) -> io::Result<usize> {
         let mut drained = 0;
         while let Some(bytes) = self.left.front_mut() {
             let taken = taken(stream.try_write(bytes))?;
@@ -307,7 +304,6 @@ fn taken(written: io::Result<usize>) -> io::Result<usize> {
 /// The line as its own task has it: a stream like any other.
 #[derive(Debug)]
 pub(super) struct Own {
-    read: OwnedReadHalf,
     line: Arc<Line>,
     /// Its own, since only here it is seen that a client takes a part of what was left.
     patience: Patience,
@@ -332,7 +328,7 @@ impl Own {
                     return Poll::Ready(Ok(()));
                 }
             }
-            match line.stream.as_ref().poll_write_ready(cx) {
+            match line.stream.poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return self.patience.poll_over(cx).map(Err),
             }
@@ -342,11 +338,36 @@ impl Own {
 
 impl AsyncRead for Own {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.read).poll_read(cx, buffer)
+        let stream = &self.line.stream;
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            let room = buffer.initialize_unfilled();
+            let mut taken = None;
+            let read = stream.try_io(Interest::READABLE, || {
+                let count = (&*SockRef::from(stream)).read(room)?;
+                taken = Some(count);
+                // Less than there is room for was all that there is. To say so now spares a call that finds nothing; it
+                // is said for the event that led here, so that a later one is not missed.
+                if (1..room.len()).contains(&count) {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match (taken, read) {
+                (Some(count), _) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                (None, _) => {}
+            }
+        }
     }
 }
 
@@ -379,7 +400,7 @@ impl AsyncWrite for Own {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        match SockRef::from(self.line.stream.as_ref()).shutdown(Shutdown::Write) {
+        match SockRef::from(&self.line.stream).shutdown(Shutdown::Write) {
             // The client was faster.
             Err(error) if error.kind() == ErrorKind::NotConnected => Poll::Ready(Ok(())),
             ended => Poll::Ready(ended),

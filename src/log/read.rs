@@ -106,16 +106,19 @@ impl Log {
             user,
             socket,
         };
+        let turn = self.0.recent.turn().await;
         let page = match self.0.recent.stretch(after, upto) {
             Some((events, at)) => {
-                let _turn = self.0.recent.turn().await;
                 let names = channels
                     .iter()
                     .map(|(name, _)| stored(name, user))
                     .collect();
                 self.recent_page(&events, at, &names, &reader)
             }
-            None => self.stored_page(&reader, after, upto).await?,
+            None => {
+                drop(turn);
+                self.stored_page(&reader, after, upto).await?
+            }
         };
         // Looked at last: what was deleted while we read would be missing above.
         if after < self.trimmed() {

@@ -16,9 +16,15 @@ use crate::transport::stream::Stream;
 pub(super) struct Loan {
     /// All that was written has gone out.
     flushed: AtomicBool,
+    estate: Mutex<Estate>,
+}
+
+#[derive(Debug, Default)]
+struct Estate {
     /// The answer that is to have the socket.
-    heir: Mutex<Option<Stream>>,
-    back: Mutex<Option<TcpStream>>,
+    heir: Option<Stream>,
+    /// The socket, once the library has let go of it.
+    socket: Option<TcpStream>,
 }
 
 impl Loan {
@@ -26,18 +32,18 @@ impl Loan {
     pub(super) fn leave_to(&self, stream: Stream) {
         // Its head is still to be written.
         self.flushed.store(false, Ordering::Relaxed);
-        *self.heir.lock().unwrap() = Some(stream);
+        self.estate.lock().unwrap().heir = Some(stream);
     }
 
     /// Whether the socket may be taken back: whoever has it has done what it was to do.
     pub(super) fn is_over(&self) -> bool {
-        self.flushed.load(Ordering::Relaxed) && self.heir.lock().unwrap().is_some()
+        self.flushed.load(Ordering::Relaxed) && self.estate.lock().unwrap().heir.is_some()
     }
 
-    /// The answer and its socket, once the library has let go of that.
+    /// The answer and its socket, if it was left one.
     pub(super) fn inherit(&self) -> Option<(Stream, TcpStream)> {
-        let heir = self.heir.lock().unwrap().take()?;
-        Some((heir, self.back.lock().unwrap().take()?))
+        let estate = std::mem::take(&mut *self.estate.lock().unwrap());
+        estate.heir.zip(estate.socket)
     }
 }
 
@@ -70,15 +76,9 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut heir = self.loan.heir.lock().unwrap();
-        if heir.is_none() {
-            return;
-        }
-        if self.loan.flushed.load(Ordering::Relaxed) {
-            *self.loan.back.lock().unwrap() = self.stream.take();
-        } else {
-            // It broke before the answer began.
-            *heir = None;
+        // Otherwise there is nobody to have it, or it broke before the answer began.
+        if self.loan.is_over() {
+            self.loan.estate.lock().unwrap().socket = self.stream.take();
         }
     }
 }

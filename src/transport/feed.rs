@@ -127,6 +127,20 @@ impl Feed {
         self.ending = word;
     }
 
+    /// Ends: out of every room at once, so that nothing more is for this client. What still waits, and why it ends.
+    pub(super) fn end(mut self, close: Close) -> VecDeque<Frame> {
+        let connection = Arc::clone(self.connection());
+        let disconnect = Frame::disconnect(close, self.retry());
+        self.ends(close.word());
+        drop(self);
+        let mut last = match connection.outbox.try_take() {
+            Some(Waiting::Frames(frames)) => frames,
+            Some(Waiting::Closed(_)) | None => VecDeque::new(),
+        };
+        last.push_back(disconnect);
+        last
+    }
+
     /// Where deliveries are counted.
     pub(super) fn app(&self) -> &Roomcast {
         &self.app

@@ -1,26 +1,21 @@
-//! A bound on the fragments of one message (RFC 6455 section 5.4), and room to read ahead only while much comes.
+//! A bound on the fragments of one message (RFC 6455 section 5.4).
 //!
 //! tungstenite bounds the bytes of a message but not its fragments, and empty ones are free: a client could keep a core
 //! busy with them for ever. So the heads of frames are counted on their way in.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is read at once where more comes than there is room for, in bytes.
-const AHEAD_BYTES: usize = 8 * 1024;
+use super::ahead::Ahead;
 
 /// A stream of frames from a client, whose fragments are counted.
 #[derive(Debug)]
 pub(super) struct Fragments<S> {
     stream: S,
-    /// The last read has filled all the room there was: more is to be expected.
-    more: bool,
-    /// What has been read ahead. A connection that waits has none.
-    ahead: Option<Bytes>,
+    ahead: Ahead,
     heads: Heads,
     /// The most fragments of one message.
     limit: u32,
@@ -45,8 +40,7 @@ impl<S> Fragments<S> {
         heads.pass(read);
         Self {
             stream,
-            more: false,
-            ahead: None,
+            ahead: Ahead::default(),
             heads,
             limit,
         }
@@ -65,32 +59,6 @@ impl<S> Fragments<S> {
     /// Whether a message has begun and not ended, as far as it has been read.
     pub(super) fn amid_message(&self) -> bool {
         self.heads.have > 0 || self.heads.payload > 0 || self.heads.fragments > 0
-    }
-}
-
-impl<S: AsyncRead + Unpin> Fragments<S> {
-    fn poll_some(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.ahead.is_none() && self.more {
-            let mut room = vec![0; AHEAD_BYTES];
-            let mut into = ReadBuf::new(&mut room);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
-            let count = into.filled().len();
-            self.more = count == AHEAD_BYTES;
-            self.ahead = Some(Bytes::from(room).slice(..count));
-        }
-        if let Some(mut ahead) = self.ahead.take() {
-            let count = ahead.len().min(buffer.remaining());
-            buffer.put_slice(&ahead.split_to(count));
-            self.ahead = (!ahead.is_empty()).then_some(ahead);
-            return Poll::Ready(Ok(()));
-        }
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.more = buffer.remaining() == 0;
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -154,7 +122,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Fragments<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let read = this.poll_some(cx, buffer);
+        let read = this.ahead.poll_read(&mut this.stream, cx, buffer);
         this.heads.pass(&buffer.filled()[before..]);
         if this.too_many() {
             return Poll::Ready(Err(io::Error::new(
@@ -186,8 +154,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fragments<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
 
     fn frame(first: u8, payload: usize) -> Vec<u8> {
@@ -225,31 +191,6 @@ mod tests {
             );
             heads.pass(&frame(0x80, 10));
             assert_eq!(heads.fragments, 0);
-        }
-    }
-
-    #[tokio::test]
-    async fn what_comes_is_read_whole_however_much_room_there_is() {
-        let sent: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();
-        for room in [1, 7, 256, 10_000] {
-            let (mut theirs, ours) = tokio::io::duplex(20_000);
-            let mut stream = Fragments::new(ours, &[], u32::MAX);
-            let reading = async {
-                let (mut got, mut buffer) = (Vec::new(), vec![0; room]);
-                loop {
-                    match stream.read(&mut buffer).await.unwrap() {
-                        0 => return got,
-                        count => got.extend_from_slice(&buffer[..count]),
-                    }
-                }
-            };
-            let writing = async {
-                theirs.write_all(&sent).await.unwrap();
-                theirs.shutdown().await.unwrap();
-            };
-            let (got, ()) = tokio::join!(reading, writing);
-            assert!(got == sent, "with room for {room}");
-            assert!(stream.ahead.is_none());
         }
     }
 

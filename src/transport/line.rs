@@ -72,19 +72,6 @@ struct Out {
     written: Instant,
 }
 
-/// How it stands after an attempt to send all that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    /// All has gone out.
-    All,
-    /// The client takes no more now.
-    Stuck,
-    /// The connection ends.
-    Closed(Close),
-    /// There is nobody any more.
-    Gone,
-}
-
 impl Line {
     /// A line, and its own task's end of it.
     pub(super) fn new(stream: TcpStream, wire: Wire, feed: &Feed) -> (Arc<Self>, Own) {
@@ -135,41 +122,41 @@ impl Line {
         self.out.lock().unwrap().written
     }
 
-    /// Sends what waits, as much of it as the kernel takes. `frames` is empty before and after.
-    fn send(&self, frames: &mut VecDeque<Frame>) -> Sent {
+    /// Sends what waits, as much of it as the kernel takes; whether it takes no more now. `frames` is empty before and
+    /// after.
+    fn send(&self, frames: &mut VecDeque<Frame>) -> Result<bool, End> {
         let mut out = self.out.lock().unwrap();
         if !out.open {
-            return Sent::All;
+            return Ok(false);
         }
         if out.broken {
-            return Sent::Gone;
+            return Err(End::Gone);
         }
         if !out.left.is_empty() {
-            return Sent::Stuck;
+            return Ok(true);
         }
         match self.connection.outbox.take_into(frames) {
             Taken::Frames => {}
-            Taken::Closed(close) => return Sent::Closed(close),
-            Taken::Nothing => return Sent::All,
+            Taken::Closed(close) => return Err(End::Close(close)),
+            Taken::Nothing => return Ok(false),
         }
         let told = feed::told(&*frames);
         if out.write(&self.stream, self.wire, frames).is_err() {
             out.broken = true;
             frames.clear();
-            return Sent::Gone;
+            return Err(End::Gone);
         }
         out.written = Instant::now();
-        if out.left.is_empty() {
-            self.delivered(told, out.written);
-            frames.clear();
-            drop(out);
-            self.connection.outbox.settle();
-            Sent::All
-        } else {
+        if !out.left.is_empty() {
             out.told = told;
             out.kept = std::mem::take(frames);
-            Sent::Stuck
+            return Ok(true);
         }
+        self.delivered(told, out.written);
+        frames.clear();
+        drop(out);
+        self.connection.outbox.settle();
+        Ok(false)
     }
 
     /// Sends what others could not. Whether the client takes no more now: then what is left is to be flushed, and
@@ -177,12 +164,7 @@ impl Line {
     pub(super) fn is_stuck(&self, feed: &mut Feed) -> Result<bool, End> {
         // What waited while the client took the last was perhaps said after the end.
         feed.check_term();
-        match self.send(&mut VecDeque::new()) {
-            Sent::All => Ok(false),
-            Sent::Closed(close) => Err(End::Close(close)),
-            Sent::Gone => Err(End::Gone),
-            Sent::Stuck => Ok(true),
-        }
+        self.send(&mut VecDeque::new())
     }
 
     /// Writes frames that are in no outbox, behind what is left. What the kernel does not take is left, too.
@@ -217,7 +199,7 @@ impl Line {
 impl Reader for Line {
     fn serve(&self, frames: &mut VecDeque<Frame>) {
         // Its own task waits where that has to be done, and ends what has ended.
-        if self.send(frames) != Sent::All {
+        if self.send(frames) != Ok(false) {
             self.connection.outbox.stir();
         }
     }

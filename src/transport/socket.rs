@@ -16,7 +16,7 @@ use super::fragments::Fragments;
 use crate::realtime::Close;
 
 /// tungstenite's own default is 128 KiB, for each connection, from the start. Most messages are smaller than
-/// this; for those that are not, there is more room in [`Fragments`].
+/// this; for those that are not, there is more room in `ahead.rs`.
 const READ_BUFFER_BYTES: usize = 256;
 /// What waits together is written together, up to this much at once.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;

@@ -18,7 +18,7 @@ use super::socket::{CLOSE_TIME, End};
 use super::sse;
 use crate::realtime::Close;
 use crate::realtime::outbox::Waiting;
-use crate::realtime::protocol::{Format, Frame};
+use crate::realtime::protocol::Format;
 
 /// What a client may say to a stream before it is taken for somebody who wants something else.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024;
@@ -126,16 +126,7 @@ impl Open {
     /// Sends what still waits, and says why it ends.
     async fn close(mut self: Box<Self>, close: Close) {
         self.line.shut();
-        let connection = Arc::clone(self.feed.connection());
-        let disconnect = Frame::disconnect(close, self.feed.retry());
-        self.feed.ends(close.word());
-        // Out of every room at once: nothing more is for this client.
-        drop(self.feed);
-        let mut last = match connection.outbox.try_take() {
-            Some(Waiting::Frames(frames)) => frames,
-            Some(Waiting::Closed(_)) | None => [].into(),
-        };
-        last.push_back(disconnect);
+        let last = self.feed.end(close);
         let closing = async {
             self.line.put(&last)?;
             self.own.write_all(LAST_CHUNK).await?;

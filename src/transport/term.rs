@@ -105,8 +105,6 @@ impl Term {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             if self.is_over() {
-                // Whoever does not end by it does not wait for it again and again.
-                self.wind();
                 return Poll::Ready(Due::End);
             }
             let told = self

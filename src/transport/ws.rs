@@ -272,19 +272,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Answers what was asked before, says why it ends, and closes.
     async fn close(mut self, close: Close) {
         self.shut();
-        let connection = Arc::clone(self.feed.connection());
-        let disconnect = Frame::disconnect(close, self.feed.retry());
         if close == Close::TooLarge {
             self.app.metrics().refuse(Refusal::TooLarge);
         }
-        self.feed.ends(close.word());
-        // Out of every room at once: nothing more is for this client.
-        drop(self.feed);
-        let mut last = match connection.outbox.try_take() {
-            Some(Waiting::Frames(frames)) => frames,
-            Some(Waiting::Closed(_)) | None => VecDeque::new(),
-        };
-        last.push_back(disconnect);
+        let last = self.feed.end(close);
         self.socket.close(close, last.iter().map(text)).await;
     }
 

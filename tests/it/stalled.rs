@@ -15,19 +15,25 @@ async fn small(ada: &Person) -> TcpStream {
     socket.connect(ada.address).await.unwrap()
 }
 
+/// A channel of somebody who may take nothing for so long, however much waits.
+async fn room(patience: Duration) -> (TestApp, Person, String) {
+    let app = TestApp::start_with(|config| {
+        config.outbox_bytes = 64 * 1024 * 1024;
+        config.ping_timeout = patience;
+    })
+    .await;
+    let ada = app.person("ada").await;
+    let channel = format!("document:{}", ada.makes_root("notes").await);
+    (app, ada, channel)
+}
+
 fn volatile(channel: &str, bytes: usize) -> roomcast::realtime::Event {
     note(channel, &"x".repeat(bytes))
 }
 
 #[tokio::test]
 async fn who_takes_nothing_while_it_publishes_holds_nobody_up() {
-    let app = TestApp::start_with(|config| {
-        config.outbox_bytes = 64 * 1024 * 1024;
-        config.ping_timeout = Duration::from_secs(60);
-    })
-    .await;
-    let ada = app.person("ada").await;
-    let channel = format!("document:{}", ada.makes_root("notes").await);
+    let (app, ada, channel) = room(Duration::from_secs(60)).await;
     let mut stalled = Raw::over(small(&ada).await);
     let query = format!("/ws?channel={channel} ");
     stalled
@@ -66,13 +72,7 @@ async fn who_takes_nothing_while_it_publishes_holds_nobody_up() {
 async fn who_takes_a_little_at_a_time_is_sent_all_of_it() {
     const EVENTS: usize = 8;
     const BYTES: usize = 1_900_000;
-    let app = TestApp::start_with(|config| {
-        config.outbox_bytes = 64 * 1024 * 1024;
-        config.ping_timeout = Duration::from_millis(500);
-    })
-    .await;
-    let ada = app.person("ada").await;
-    let channel = format!("document:{}", ada.makes_root("notes").await);
+    let (app, ada, channel) = room(Duration::from_millis(500)).await;
     let paths = [
         format!("/ws?channel={channel} "),
         format!("/sse/events?channel={channel} "),

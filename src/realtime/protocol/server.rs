@@ -364,11 +364,11 @@ impl fmt::Debug for Frame {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::realtime::cursor::Epoch;
 
-    fn event(data: &str) -> Frame {
+    pub(in crate::realtime::protocol) fn event(data: &str) -> Frame {
         let channel: Channel = "document:42".parse().unwrap();
         let event = Event {
             channels: [channel.clone()].into(),

@@ -95,22 +95,8 @@ fn lines(text: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realtime::{Channel, Close, Data, Event};
-
-    fn event(data: &str) -> Frame {
-        let channel: Channel = "document:42".parse().unwrap();
-        let event = Event {
-            channels: [channel.clone()].into(),
-            name: "note".parse().unwrap(),
-            data: Data::parse(data).unwrap(),
-            origin: None,
-            except: [].into(),
-            by: None,
-            time: time::OffsetDateTime::from_unix_timestamp(1_763_700_011).unwrap(),
-            position: Some(7),
-        };
-        Frame::event(&event, &channel, "5f3a9c21-7".parse().ok())
-    }
+    use crate::realtime::Close;
+    use crate::realtime::protocol::server::tests::event;
 
     fn plain(data: &str) -> Bytes {
         event(data).block(Format::Data)

@@ -134,7 +134,7 @@ impl Log {
 
     /// Waits for a turn that only appends events: it costs the database nothing before the commit.
     pub(crate) async fn begin_appending(&self) -> Result<Turn, CommitError> {
-        Turn::begin_appending(&self.0.writer, &self.0.tasks).await
+        Turn::begin_appending(&self.0.writer).await
     }
 
     /// Waits for a turn to write.

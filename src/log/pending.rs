@@ -29,7 +29,7 @@ impl Pending {
     pub(super) async fn insert(&self, db: &mut Db) -> sqlx::Result<()> {
         let (events, channels): (Vec<_>, Vec<_>) =
             (self.events.iter().collect(), self.channels.iter().collect());
-        rows::insert(db, &events, &channels).await
+        rows::insert(db, "", &events, &channels, "").await
     }
 
     /// The position of its last event.

@@ -1,6 +1,6 @@
 //! Rows of the log: how events are written, and under which names their channels are looked up.
 
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, Sqlite};
 
 use crate::realtime::channel::Kind;
 use crate::realtime::cursor::Position;
@@ -13,21 +13,38 @@ const ROWS_AT_ONCE: usize = 500;
 /// Bytes of data in one statement, but for the last event's: they are in memory once more until it is done.
 const BYTES_AT_ONCE: usize = 1024 * 1024;
 
-/// Writes events, and the channels that they are looked up by.
+/// Writes events, and the channels that they are looked up by, between what else is to be done: all of it is one word to
+/// the database's thread, unless there are too many.
 pub(super) async fn insert(
     db: &mut Db,
+    before: &'static str,
     events: &[&Event],
     channels: &[&(String, Position)],
+    after: &'static str,
 ) -> sqlx::Result<()> {
+    let mut words = QueryBuilder::new(before);
     let mut rest = events;
     while !rest.is_empty() {
         let (some, others) = rest.split_at(at_once(rest));
-        insert_events(db, some).await?;
+        push_events(&mut words, some);
         rest = others;
+        if !rest.is_empty() {
+            say(db, &mut words).await?;
+        }
     }
-    for some in channels.chunks(ROWS_AT_ONCE) {
-        insert_channels(db, some).await?;
+    for (n, some) in channels.chunks(ROWS_AT_ONCE).enumerate() {
+        if n > 0 {
+            say(db, &mut words).await?;
+        }
+        push_channels(&mut words, some);
     }
+    words.push(after);
+    say(db, &mut words).await
+}
+
+async fn say(db: &mut Db, words: &mut QueryBuilder<Sqlite>) -> sqlx::Result<()> {
+    let mut said = std::mem::replace(words, QueryBuilder::new(""));
+    said.build().execute(db).await?;
     Ok(())
 }
 
@@ -42,23 +59,21 @@ fn at_once(events: &[&Event]) -> usize {
     events.iter().take(ROWS_AT_ONCE).take_while(fits).count()
 }
 
-async fn insert_channels(db: &mut Db, channels: &[&(String, Position)]) -> sqlx::Result<()> {
-    let mut rows = QueryBuilder::new("insert into event_channels (channel, position) ");
-    rows.push_values(channels, |mut row, (channel, position)| {
+fn push_channels(words: &mut QueryBuilder<Sqlite>, channels: &[&(String, Position)]) {
+    words.push("insert into event_channels (channel, position) ");
+    words.push_values(channels, |mut row, (channel, position)| {
         row.push_bind(channel.clone())
             .push_bind(position.cast_signed());
     });
     // The same channel named twice is the same as once.
-    rows.push(" on conflict do nothing");
-    rows.build().execute(db).await?;
-    Ok(())
+    words.push(" on conflict do nothing; ");
 }
 
-async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
-    let mut rows = QueryBuilder::new(
+fn push_events(words: &mut QueryBuilder<Sqlite>, events: &[&Event]) {
+    words.push(
         "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
     );
-    rows.push_values(events, |mut row, event| {
+    words.push_values(events, |mut row, event| {
         let origin = event.origin.as_ref();
         row.push_bind(event.position.map(Position::cast_signed))
             .push_bind(event.name.as_str().to_owned())
@@ -69,8 +84,7 @@ async fn insert_events(db: &mut Db, events: &[&Event]) -> sqlx::Result<()> {
             .push_bind(sockets(&event.except))
             .push_bind(to_millis(event.time));
     });
-    rows.build().execute(db).await?;
-    Ok(())
+    words.push("; ");
 }
 
 /// Whether the database refused a row for what it is: it would refuse it again, and others it might take. A position

@@ -89,7 +89,6 @@ pub struct Turn {
     /// Always there, until it is given back on drop.
     open: Option<Open>,
     writer: Arc<Writer>,
-    tasks: TaskTracker,
     moves: Vec<Move>,
     has_savepoint: bool,
     /// It has had the connection to do so.
@@ -99,10 +98,7 @@ pub struct Turn {
 
 impl Turn {
     /// One that changes no row: events are all that it keeps.
-    pub(super) async fn begin_appending(
-        writer: &Arc<Writer>,
-        tasks: &TaskTracker,
-    ) -> Result<Self, CommitError> {
+    pub(super) async fn begin_appending(writer: &Arc<Writer>) -> Result<Self, CommitError> {
         let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&writer.turns).acquire_owned());
         let permit = waiting
             .await
@@ -112,7 +108,6 @@ impl Turn {
         let turn = Self {
             open,
             writer: Arc::clone(writer),
-            tasks: tasks.clone(),
             moves: Vec::new(),
             has_savepoint: false,
             changes_rows: false,
@@ -128,7 +123,7 @@ impl Turn {
         writer: &Arc<Writer>,
         tasks: &TaskTracker,
     ) -> Result<Self, CommitError> {
-        let mut turn = Self::begin_appending(writer, tasks).await?;
+        let mut turn = Self::begin_appending(writer).await?;
         turn.has_savepoint = true;
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
@@ -166,34 +161,36 @@ impl Turn {
     ///
     /// # Errors
     /// When it could not be kept.
-    pub async fn commit(mut self, events: Vec<Event>) -> Result<Cursor, CommitError> {
-        // In a task of its own: a client that hangs up now gets both the change and its events, or neither.
-        let tasks = self.tasks.clone();
+    pub async fn commit(self, events: Vec<Event>) -> Result<Cursor, CommitError> {
         let span = tracing::trace_span!(target: "roomcast::trace", "commit", events = events.len());
-        let keeping = async move {
-            let (sender, committed) = oneshot::channel();
-            let moves = std::mem::take(&mut self.moves);
-            let writer = Arc::clone(&self.writer);
-            let (has_savepoint, changes_rows) = (self.has_savepoint, self.changes_rows);
-            let open = self.open_mut();
-            if has_savepoint {
-                (open.unfinished, open.unreleased) = (false, true);
-            }
-            let (events, channels) = open.place(&writer.registry, events);
-            open.pending.push(Pending {
-                events,
-                channels,
-                moves,
-                changes_rows,
-                span: Span::current(),
-                committed: sender,
-            });
-            drop(self);
-            let position = committed.await.map_err(|_| CommitError::NotCommitted)?;
-            Ok(writer.registry.cursor_at(position))
-        };
-        let kept = tasks.spawn(keeping.instrument(span));
-        kept.await.map_err(|_| CommitError::Closed)?
+        let writer = Arc::clone(&self.writer);
+        let committed = span.in_scope(|| self.finish(events));
+        // Who does not wait for it any more changes nothing about it.
+        let position = committed.instrument(span).await;
+        let position = position.map_err(|_| CommitError::NotCommitted)?;
+        Ok(writer.registry.cursor_at(position))
+    }
+
+    /// Leaves it to the committer, which says at which position it is kept.
+    fn finish(mut self, events: Vec<Event>) -> oneshot::Receiver<Position> {
+        let (sender, committed) = oneshot::channel();
+        let moves = std::mem::take(&mut self.moves);
+        let registry = Arc::clone(&self.writer.registry);
+        let (has_savepoint, changes_rows) = (self.has_savepoint, self.changes_rows);
+        let open = self.open_mut();
+        if has_savepoint {
+            (open.unfinished, open.unreleased) = (false, true);
+        }
+        let (events, channels) = open.place(&registry, events);
+        open.pending.push(Pending {
+            events,
+            channels,
+            moves,
+            changes_rows,
+            span: Span::current(),
+            committed: sender,
+        });
+        committed
     }
 
     /// Why the database would refuse an event in this turn for what it is, if it would.
@@ -209,7 +206,7 @@ impl Turn {
         open.db.execute("savepoint trial").await?;
         let (events, channels): (Vec<_>, Vec<_>) =
             (events.iter().collect(), channels.iter().collect());
-        let inserted = rows::insert(&mut open.db, &events, &channels).await;
+        let inserted = rows::insert(&mut open.db, "", &events, &channels, "").await;
         open.db.execute("rollback to trial; release trial").await?;
         match inserted {
             Ok(()) => Ok(None),
@@ -285,8 +282,7 @@ impl Open {
 
     async fn roll_back_unfinished(&mut self) -> sqlx::Result<()> {
         if self.unfinished {
-            self.db.execute("rollback to turn").await?;
-            self.db.execute("release turn").await?;
+            self.db.execute("rollback to turn; release turn").await?;
             self.unfinished = false;
         }
         Ok(())
@@ -295,23 +291,20 @@ impl Open {
     async fn commit(&mut self) -> sqlx::Result<()> {
         self.roll_back_unfinished().await?;
         let events: Vec<&Event> = self.pending.iter().flat_map(|one| &one.events).collect();
-        let opening = match (self.begun, self.unreleased, events.is_empty()) {
-            (false, _, _) => "begin immediate; savepoint events",
-            (true, true, false) => "release change; release turn; savepoint events",
-            (true, true, true) => "release change; release turn",
-            (true, false, false) => "savepoint events",
-            (true, false, true) => "",
+        let before = match (self.begun, self.unreleased) {
+            (false, _) => "begin immediate; savepoint events; ",
+            (true, true) => "release change; release turn; savepoint events; ",
+            (true, false) => "savepoint events; ",
         };
-        if !opening.is_empty() {
-            self.db.execute(opening).await?;
-            (self.begun, self.unreleased) = (true, false);
-        }
         let channels: Vec<_> = self.pending.iter().flat_map(|one| &one.channels).collect();
-        match rows::insert(&mut self.db, &events, &channels).await {
-            Err(error) if rows::is_refusal(&error) => self.insert_one_by_one(error).await?,
+        (self.begun, self.unreleased) = (true, false);
+        match rows::insert(&mut self.db, before, &events, &channels, "commit").await {
+            Err(error) if rows::is_refusal(&error) => {
+                self.insert_one_by_one(error).await?;
+                self.db.execute("commit").await?;
+            }
             inserted => inserted?,
         }
-        self.db.execute("commit").await?;
         Ok(())
     }
 
@@ -401,7 +394,11 @@ impl Writer {
     pub(super) async fn commit_turns(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             tokio::select! {
-                () = self.finished.notified() => self.commit_finished().await,
+                () = self.finished.notified() => {
+                    // Who is about to finish shares the commit: one that waits for nobody makes all others wait for two.
+                    tokio::task::yield_now().await;
+                    self.commit_finished().await;
+                }
                 () = stop.cancelled() => {}
             }
         }

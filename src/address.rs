@@ -2,21 +2,20 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use ::http::request::Parts;
+use ::http::{Extensions, HeaderMap};
 use axum::extract::ConnectInfo;
 
 use crate::config::Config;
 
 /// The client's address. Each proxy adds whom it was called by at the end of `X-Forwarded-For`, so that is read from
 /// the end, and only as far as it was written by proxies of ours; what stands before, anybody may have written.
-pub(crate) fn of(parts: &Parts, config: &Config) -> Option<IpAddr> {
-    let mut address = parts
-        .extensions
+pub(crate) fn of(headers: &HeaderMap, extensions: &Extensions, config: &Config) -> Option<IpAddr> {
+    let mut address = extensions
         .get::<ConnectInfo<SocketAddr>>()?
         .0
         .ip()
         .to_canonical();
-    let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+    let forwarded = headers.get_all("x-forwarded-for").iter();
     let forwarded: Vec<&str> = forwarded
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
@@ -62,7 +61,9 @@ mod tests {
             trusted_proxies,
             ..Config::default()
         };
-        of(&parts, &config).unwrap().to_string()
+        of(&parts.headers, &parts.extensions, &config)
+            .unwrap()
+            .to_string()
     }
 
     #[test]

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, Uri, header};
+use axum::extract::Request;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, Query};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tower_sessions::Session;
@@ -101,23 +99,11 @@ impl Caller {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BackEnd;
 
-/// What the layer that finds the caller needs.
+/// What finding the caller needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) store: Store,
     pub(crate) config: Arc<Config>,
-}
-
-/// The layer that finds the caller. It stands inside the session layer.
-pub(crate) async fn identify(
-    State(identity): State<Identity>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match announce(&identity, &mut request).await {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
-    }
 }
 
 /// Puts into a request who asks, unless an application with its own accounts has said so.

@@ -247,7 +247,7 @@ pub fn forwarded(bytes: &[u8]) {
         parts
             .extensions
             .insert(ConnectInfo(SocketAddr::new(peer, 1)));
-        let found = address::of(&parts, &BEHIND_A_PROXY);
+        let found = address::of(&parts.headers, &parts.extensions, &BEHIND_A_PROXY);
         assert!(found.is_some() && (peer == PROXY || found == Some(stranger)));
     }
 }

@@ -63,6 +63,18 @@ fn is_allowed(origin: &str, headers: &HeaderMap, config: &Config) -> bool {
     }
 }
 
+/// What an answer depends on that only some origins may read, also one that none has asked for: caches are not to give
+/// it to others (Fetch standard, "CORS protocol and HTTP caches").
+pub(crate) const VARY: HeaderValue = HeaderValue::from_static(
+    "origin, access-control-request-method, access-control-request-headers",
+);
+
+/// Whether a page may have made a request for another origin than its own, so that [`cors`] has to see it. Most are of
+/// programs, which have none.
+pub(crate) fn is_shown(request: &Request) -> bool {
+    request.headers().contains_key(header::ORIGIN) || *request.method() == Method::OPTIONS
+}
+
 /// The layer that lets pages of the allowed origins read what they are answered (Fetch standard, CORS protocol), cookies
 /// included. Pages of other origins may not even ask.
 pub(crate) fn cors(config: &Arc<Config>) -> CorsLayer {

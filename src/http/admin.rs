@@ -83,7 +83,7 @@ pub(super) struct ShownRoom {
 
 /// All rooms and their sizes, the largest first.
 #[utoipa::path(
-    get, path = "/admin/rooms", operation_id = "listLiveRooms", tag = "Administration",
+    get, path = "/api/v1/admin/rooms", operation_id = "listLiveRooms", tag = "Administration",
     params(RoomQuery, Paging),
     security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     responses((status = 200, description = "A page of rooms.", body = Counted<ShownRoom>)),
@@ -173,7 +173,7 @@ pub(super) struct ShownConnection {
 
 /// Who is connected how, and where.
 #[utoipa::path(
-    get, path = "/admin/connections", operation_id = "listConnections", tag = "Administration",
+    get, path = "/api/v1/admin/connections", operation_id = "listConnections", tag = "Administration",
     params(ConnectionQuery, Paging),
     security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     responses(
@@ -262,7 +262,7 @@ fn shown(app: &Roomcast, seen: &Sighting) -> ShownConnection {
 
 /// Ends a connection for good, with close code 4403.
 #[utoipa::path(
-    delete, path = "/admin/connections/{socket}", operation_id = "endConnection", tag = "Administration",
+    delete, path = "/api/v1/admin/connections/{socket}", operation_id = "endConnection", tag = "Administration",
     security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     responses((status = 204, description = "The connection is ended.")),
 )]

@@ -42,7 +42,7 @@ pub(super) struct Login {
 ///
 /// It does not log in. On a server with closed registration administrators do it.
 #[utoipa::path(
-    post, path = "/auth/register", operation_id = "register", tag = "Accounts",
+    post, path = "/api/v1/auth/register", operation_id = "register", tag = "Accounts",
     security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = [])),
     request_body = Login,
     responses(
@@ -88,7 +88,7 @@ pub(super) async fn register(
 ///
 /// Failed logins of one account from one address are limited, and so are logins of one address.
 #[utoipa::path(
-    post, path = "/auth/login", operation_id = "logIn", tag = "Accounts",
+    post, path = "/api/v1/auth/login", operation_id = "logIn", tag = "Accounts",
     security(()),
     request_body = Login,
     responses(
@@ -160,7 +160,7 @@ fn throttle(app: &Roomcast, address: Option<IpAddr>) -> Result<(), Error> {
 ///
 /// Who shows a token speaks for no session, and is refused.
 #[utoipa::path(
-    post, path = "/auth/logout", operation_id = "logOut", tag = "Accounts",
+    post, path = "/api/v1/auth/logout", operation_id = "logOut", tag = "Accounts",
     security((), ("cookie" = [])),
     responses((status = 204, description = "There is no session any more.")),
 )]
@@ -176,7 +176,7 @@ pub(super) async fn logout(session: Session, caller: Option<Caller>) -> Result<S
 
 /// Who you are.
 #[utoipa::path(
-    get, path = "/auth/me", operation_id = "showMe", tag = "Accounts",
+    get, path = "/api/v1/auth/me", operation_id = "showMe", tag = "Accounts",
     responses((status = 200, description = "You.", body = Account)),
 )]
 pub(super) async fn me(caller: Caller) -> Json<Account> {

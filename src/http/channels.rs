@@ -38,7 +38,7 @@ pub(super) struct Bounds {
 /// From the oldest event on, or what came `after` a cursor, or the page `before` one. Whoever may join it may look,
 /// unless the rules of its kind close it.
 #[utoipa::path(
-    get, path = "/channels/{channel}/history", operation_id = "listHistory", tag = "Channels",
+    get, path = "/api/v1/channels/{channel}/history", operation_id = "listHistory", tag = "Channels",
     params(Bounds, Paging),
     security((), ("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     responses((status = 200, description = "A page of events, oldest first.", body = History)),

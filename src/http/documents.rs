@@ -106,7 +106,7 @@ struct Changed<'a> {
 
 /// The documents under a root.
 #[utoipa::path(
-    get, path = "/documents", operation_id = "listDocuments", tag = "Documents",
+    get, path = "/api/v1/documents", operation_id = "listDocuments", tag = "Documents",
     params(OfRoot, Paging),
     responses(
         (status = 200, description = "A page of documents.", body = Page<Shown>),
@@ -131,7 +131,7 @@ pub(super) async fn list(
 
 /// Makes a document.
 #[utoipa::path(
-    post, path = "/documents", operation_id = "makeDocument", tag = "Documents",
+    post, path = "/api/v1/documents", operation_id = "makeDocument", tag = "Documents",
     params(Behalf),
     request_body = NewDocument,
     responses(
@@ -185,7 +185,7 @@ pub(super) async fn create(
 
 /// One document, with its `ETag`.
 #[utoipa::path(
-    get, path = "/documents/{id}", operation_id = "showDocument", tag = "Documents",
+    get, path = "/api/v1/documents/{id}", operation_id = "showDocument", tag = "Documents",
     responses(
         (
             status = 200,
@@ -212,7 +212,7 @@ pub(super) async fn show(
 ///
 /// With `If-Match` only where nobody else was faster. Everybody in `document:{rootId}` hears of it.
 #[utoipa::path(
-    put, path = "/documents/{id}", operation_id = "changeDocument", tag = "Documents",
+    put, path = "/api/v1/documents/{id}", operation_id = "changeDocument", tag = "Documents",
     params(Behalf, IfMatch),
     request_body = NewData,
     responses(
@@ -251,7 +251,7 @@ pub(super) async fn update(
 
 /// Deletes a document.
 #[utoipa::path(
-    delete, path = "/documents/{id}", operation_id = "deleteDocument", tag = "Documents",
+    delete, path = "/api/v1/documents/{id}", operation_id = "deleteDocument", tag = "Documents",
     params(Behalf, IfMatch),
     responses(
         (status = 204, description = "The document is gone."),

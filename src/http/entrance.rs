@@ -1,4 +1,5 @@
-//! The way in: no request is ambiguous or forged, and of each it is known who asks.
+//! The way in: no request is ambiguous or forged, of each it is known who asks, and what may change something goes
+//! through the notification layer.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -7,23 +8,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
+use super::throttle;
 use crate::app::Roomcast;
-use crate::caller::{Identity, announce, identify, shows_credential};
+use crate::caller::{Identity, announce, shows_credential};
+use crate::notify::{Notifier, notify};
 use crate::{origin, session};
 
-/// The layer.
+/// The layer. It is one, because each costs every request.
 #[derive(Debug, Clone)]
 pub(super) struct Entrance {
     app: Roomcast,
     /// Handlers have to do with sessions themselves.
     sessions: bool,
+    /// They may change something.
+    changing: bool,
 }
 
 impl Entrance {
@@ -33,14 +37,23 @@ impl Entrance {
         Self {
             app: app.clone(),
             sessions: false,
+            changing: false,
         }
     }
 
     /// For routes that begin and end sessions.
-    pub(super) fn with_sessions(app: &Roomcast) -> Self {
+    pub(super) fn with_sessions(self) -> Self {
         Self {
-            app: app.clone(),
             sessions: true,
+            ..self
+        }
+    }
+
+    /// For routes with the notification layer round them.
+    pub(super) fn changing(self) -> Self {
+        Self {
+            changing: true,
+            ..self
         }
     }
 }
@@ -49,22 +62,35 @@ impl Layer<Route> for Entrance {
     type Service = Enter;
 
     fn layer(&self, route: Route) -> Enter {
-        let app = &self.app;
+        let app = self.app.clone();
         let identity = Identity {
             store: app.store().clone(),
             config: Arc::clone(app.shared_config()),
         };
         let secure = app.config().is_secure();
         let sessions = session::layer(app.store().clone(), app.log().clone(), secure);
-        let identified = from_fn_with_state(identity.clone(), identify).layer(route.clone());
-        Enter(Arc::new(Ways {
+        let notifier = self.changing.then(|| Notifier {
+            log: app.log().clone(),
+            tasks: app.tasks().clone(),
+            max_body_bytes: app.config().max_body_bytes,
+            body_timeout: app.config().body_timeout,
+        });
+        let inside = Inside(Arc::new(Hall {
+            app,
             identity,
+            notifier,
+            route,
+        }));
+        Enter(Arc::new(Ways {
             secure,
-            direct: (!self.sessions).then_some(route),
-            through_sessions: BoxCloneSyncService::new(sessions.layer(identified)),
+            direct: !self.sessions,
+            through_sessions: BoxCloneSyncService::new(sessions.layer(inside.clone())),
+            inside,
         }))
     }
 }
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// The ways in. Cheap to clone, as each request does.
 #[derive(Debug, Clone)]
@@ -72,41 +98,73 @@ pub(super) struct Enter(Arc<Ways>);
 
 #[derive(Debug)]
 struct Ways {
-    identity: Identity,
     secure: bool,
-    direct: Option<Route>,
+    /// Who shows a credential goes past the sessions.
+    direct: bool,
+    inside: Inside,
     through_sessions: BoxCloneSyncService<Request, Response, Infallible>,
 }
 
 impl Service<Request> for Enter {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let ways = Arc::clone(&self.0);
-        if let Err(error) = origin::guard(&request, &ways.identity.config) {
+    fn call(&mut self, request: Request) -> Answering {
+        let ways = &self.0;
+        if let Err(error) = origin::guard(&request, ways.inside.0.app.config()) {
             return Box::pin(ready(Ok(error.into_response())));
         }
-        let direct = ways.direct.clone();
-        match direct.filter(|_| shows_credential(request.headers(), request.uri())) {
-            Some(mut direct) => Box::pin(async move {
-                match announce(&ways.identity, &mut request).await {
-                    Ok(()) => direct.call(request).await,
-                    Err(error) => Ok(error.into_response()),
-                }
-            }),
-            None => {
-                let mut through = ways.through_sessions.clone();
-                let secure = ways.secure;
-                Box::pin(through.call(request).map(move |answered| {
-                    answered.map(|response| session::complete_removal(response, secure))
-                }))
-            }
+        if ways.direct && shows_credential(request.headers(), request.uri()) {
+            return ways.inside.clone().call(request);
         }
+        let secure = ways.secure;
+        let answering = ways.through_sessions.clone().call(request);
+        Box::pin(answering.map(move |answered| {
+            answered.map(|response| session::complete_removal(response, secure))
+        }))
+    }
+}
+
+/// What is behind both.
+#[derive(Debug, Clone)]
+struct Inside(Arc<Hall>);
+
+#[derive(Debug)]
+struct Hall {
+    app: Roomcast,
+    identity: Identity,
+    notifier: Option<Notifier>,
+    route: Route,
+}
+
+impl Service<Request> for Inside {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Answering {
+        let hall = Arc::clone(&self.0);
+        Box::pin(async move {
+            if let Err(error) = announce(&hall.identity, &mut request).await {
+                return Ok(error.into_response());
+            }
+            let mut route = hall.route.clone();
+            let Some(notifier) = &hall.notifier else {
+                return route.call(request).await;
+            };
+            if let Err(error) = throttle::take_place(&hall.app, &mut request) {
+                return Ok(error.into_response());
+            }
+            Ok(notify(notifier, request, route).await)
+        })
     }
 }

@@ -33,17 +33,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if bytes.trim_ascii_start().first() == Some(&b'[') {
             return Err(Error::field("(body)", "expected a JSON object"));
         }
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value =
-            serde_path_to_error::deserialize(&mut json).map_err(|error| wrong_field(&error))?;
-        json.end().map_err(|error| {
-            Error::invalid(
-                "invalid-body",
-                format!("The body is not one JSON value: {error}."),
-            )
-        })?;
-        Ok(Self(value))
+        // Which field is wrong is only asked if one is: to know it all the way costs as much again.
+        serde_json::from_slice(&bytes)
+            .or_else(|_| with_path(&bytes))
+            .map(Self)
     }
+}
+
+/// Understands a body, or says which field cannot be.
+fn with_path<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| wrong_field(&error))?;
+    json.end().map_err(|error| {
+        Error::invalid(
+            "invalid-body",
+            format!("The body is not one JSON value: {error}."),
+        )
+    })?;
+    Ok(value)
 }
 
 fn is_json(request: &Request) -> bool {
@@ -151,7 +158,11 @@ impl FromRequestParts<Roomcast> for Address {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Roomcast) -> Result<Self, Infallible> {
-        Ok(Self(address::of(parts, app.config())))
+        Ok(Self(address::of(
+            &parts.headers,
+            &parts.extensions,
+            app.config(),
+        )))
     }
 }
 

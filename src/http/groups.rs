@@ -56,7 +56,7 @@ pub(super) struct Shown {
 
 /// One's own groups; administrators see all.
 #[utoipa::path(
-    get, path = "/groups", operation_id = "listGroups", tag = "Groups",
+    get, path = "/api/v1/groups", operation_id = "listGroups", tag = "Groups",
     params(Paging),
     responses((status = 200, description = "A page of groups.", body = Page<Group>)),
 )]
@@ -81,7 +81,7 @@ pub(super) async fn list(
 ///
 /// Who makes it manages it.
 #[utoipa::path(
-    post, path = "/groups", operation_id = "makeGroup", tag = "Groups",
+    post, path = "/api/v1/groups", operation_id = "makeGroup", tag = "Groups",
     request_body = NewGroup,
     responses((status = 201, description = "The group.", body = Shown)),
 )]
@@ -107,7 +107,7 @@ pub(super) async fn create(
 
 /// One group, with its first 1,000 members.
 #[utoipa::path(
-    get, path = "/groups/{id}", operation_id = "showGroup", tag = "Groups",
+    get, path = "/api/v1/groups/{id}", operation_id = "showGroup", tag = "Groups",
     responses((status = 200, description = "The group.", body = Shown)),
 )]
 pub(super) async fn show(
@@ -122,7 +122,7 @@ pub(super) async fn show(
 
 /// Renames a group.
 #[utoipa::path(
-    put, path = "/groups/{id}", operation_id = "renameGroup", tag = "Groups",
+    put, path = "/api/v1/groups/{id}", operation_id = "renameGroup", tag = "Groups",
     request_body = NewGroup,
     responses((status = 200, description = "The group, as it is now.", body = Shown)),
 )]
@@ -143,7 +143,7 @@ pub(super) async fn update(
 
 /// Deletes a group, with its chat rooms.
 #[utoipa::path(
-    delete, path = "/groups/{id}", operation_id = "deleteGroup", tag = "Groups",
+    delete, path = "/api/v1/groups/{id}", operation_id = "deleteGroup", tag = "Groups",
     responses(
         (status = 204, description = "The group is gone."),
         (status = 409, description = "Nobody could write one of its document roots any more."),
@@ -178,7 +178,7 @@ pub(super) async fn remove(
 
 /// Takes somebody into a group, or gives another rank.
 #[utoipa::path(
-    put, path = "/groups/{id}/members/{user}", operation_id = "putGroupMember", tag = "Groups",
+    put, path = "/api/v1/groups/{id}/members/{user}", operation_id = "putGroupMember", tag = "Groups",
     request_body = NewMember,
     responses(
         (status = 204, description = "The user is a member."),
@@ -222,7 +222,7 @@ pub(super) async fn put_member(
 ///
 /// Managers anybody, everybody oneself.
 #[utoipa::path(
-    delete, path = "/groups/{id}/members/{user}", operation_id = "removeGroupMember", tag = "Groups",
+    delete, path = "/api/v1/groups/{id}/members/{user}", operation_id = "removeGroupMember", tag = "Groups",
     responses(
         (status = 204, description = "The user is no member any more."),
         (

@@ -1,20 +1,17 @@
 //! What every answer of ours has: nobody is to run, frame or keep what is data.
 
-use ::http::{HeaderName, HeaderValue, header};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use ::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::extract::Request;
 
-use super::observe::observe;
-use crate::app::Roomcast;
+/// Whether the answer is about somebody's data.
+pub(super) fn is_api(request: &Request) -> bool {
+    request.uri().path().starts_with("/api/v1/")
+}
 
-/// The outermost layer of the server's own routes: [`observe`], and these headers. One layer and not one for each,
-/// because each costs every request.
-pub(super) async fn dress(State(app): State<Roomcast>, request: Request, next: Next) -> Response {
-    let secure = app.config().is_secure();
-    let is_api = request.uri().path().starts_with("/api/v1/");
-    let mut response = observe(State(app), request, next).await;
-    let headers = response.headers_mut();
+/// Puts them into an answer, unless it says otherwise itself.
+pub(super) fn dress(headers: &mut HeaderMap, is_api: bool, secure: bool) {
+    // At once for all that is still to come: it would be sorted in anew each time that it grows.
+    headers.reserve(8);
     let mut unless_said = |name: HeaderName, value: &'static str| {
         headers
             .entry(name)
@@ -39,5 +36,4 @@ pub(super) async fn dress(State(app): State<Roomcast>, request: Request, next: N
         // For a year no browser goes to the same name without TLS (RFC 6797).
         unless_said(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
-    response
 }

@@ -116,7 +116,7 @@ pub(super) struct Status {
 
 /// Version, uptime, how many connections and rooms, the cursor.
 #[utoipa::path(
-    get, path = "/status", operation_id = "showStatus", tag = "Operation",
+    get, path = "/api/v1/status", operation_id = "showStatus", tag = "Operation",
     responses((status = 200, description = "How the server is.", body = Status)),
 )]
 pub(super) async fn status(State(app): State<Roomcast>, _: Caller) -> Json<Status> {

@@ -16,7 +16,7 @@ use crate::rules::Rules;
 ///
 /// What the application said of the user counts no more. For administrators and back ends.
 #[utoipa::path(
-    delete, path = "/channels/{channel}/members/{user}", operation_id = "removeMember", tag = "Channels",
+    delete, path = "/api/v1/channels/{channel}/members/{user}", operation_id = "removeMember", tag = "Channels",
     security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     responses((status = 204, description = "The user is out.")),
 )]

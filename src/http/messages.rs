@@ -91,7 +91,7 @@ impl From<Message> for Shown {
 ///
 /// From the oldest message on, or with `before` from the newest back.
 #[utoipa::path(
-    get, path = "/rooms/{id}/messages", operation_id = "listMessages", tag = "Chat",
+    get, path = "/api/v1/rooms/{id}/messages", operation_id = "listMessages", tag = "Chat",
     params(Paging, Backward),
     responses(
         (
@@ -131,7 +131,7 @@ pub(super) async fn list(
 
 /// Says something in a chat room.
 #[utoipa::path(
-    post, path = "/rooms/{id}/messages", operation_id = "makeMessage", tag = "Chat",
+    post, path = "/api/v1/rooms/{id}/messages", operation_id = "makeMessage", tag = "Chat",
     request_body = NewText,
     responses((status = 201, description = "The message.", body = Shown)),
 )]
@@ -163,7 +163,7 @@ pub(super) async fn create(
 ///
 /// By its author.
 #[utoipa::path(
-    patch, path = "/rooms/{id}/messages/{message}", operation_id = "changeMessage", tag = "Chat",
+    patch, path = "/api/v1/rooms/{id}/messages/{message}", operation_id = "changeMessage", tag = "Chat",
     request_body = NewText,
     responses((status = 200, description = "The message, as it is now.", body = Shown)),
 )]
@@ -190,7 +190,7 @@ pub(super) async fn update(
 ///
 /// By its author, or by who decides about the room.
 #[utoipa::path(
-    delete, path = "/rooms/{id}/messages/{message}", operation_id = "deleteMessage", tag = "Chat",
+    delete, path = "/api/v1/rooms/{id}/messages/{message}", operation_id = "deleteMessage", tag = "Chat",
     responses((status = 204, description = "The message is gone.")),
 )]
 pub(super) async fn remove(

@@ -1,8 +1,9 @@
 //! The HTTP API: every route and the order of the layers, on one screen.
 //!
 //! From the outside in: a request id, a line and a count; what pages of other origins may read; foreign pages are
-//! refused; the session; the caller; the notification layer round whatever may change something; the handler. The streaming routes and polls have
-//! no notification layer: it would wait for their end.
+//! refused; the session; the caller; the notification layer round whatever may change something; the handler. They are
+//! two layers ([`observe`], [`entrance`]) and not one for each. The streaming routes and polls have no notification
+//! layer: it would wait for their end.
 
 mod admin;
 mod auth;
@@ -28,68 +29,53 @@ mod request_id;
 mod rooms;
 mod roots;
 mod samples;
-mod shared;
 mod text;
 mod throttle;
 mod token;
 mod users;
 
-use std::any::Any;
-
 use axum::Router;
-use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::map_response;
 use axum::routing::any;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::entrance::Entrance;
-use self::shared::Share;
+use self::observe::Observe;
 use crate::app::Roomcast;
 use crate::error::Error;
-use crate::notify::{Notifier, notify};
-use crate::origin;
 use crate::transport::{poll, sse, upgrade};
 
 impl Roomcast {
     /// The whole server: the HTTP API, WebSocket, SSE and long polling. It has `/api/v1`, `/ws`, `/sse`, `/livez` and
     /// `/readyz`, and to describe itself `/openapi.json`, `/asyncapi.json` and `/docs`: routes beside it go elsewhere.
     pub fn router(&self) -> Router {
-        let routes = Router::from(api())
-            .fallback(async || Error::NotFound)
-            .method_not_allowed_fallback(async || Error::MethodNotAllowed);
         let entrance = Entrance::new(self);
-        let accounts = Router::new().nest("/api/v1", accounts().into());
-        let api = self
-            .changing(Router::new().nest("/api/v1", routes), &entrance)
-            .merge(self.changing(accounts, &Entrance::with_sessions(self)))
-            .merge(Router::from(polls()).layer(entrance.clone()));
+        let changing = Router::from(api())
+            .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+            .layer(entrance.clone().changing());
+        let accounts = Router::from(accounts())
+            .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+            .layer(entrance.clone().with_sessions().changing());
         let streams =
             Router::from(streams()).layer((map_response(sse::refuse_softly), entrance.clone()));
-        let routes = Router::new()
-            .merge(api)
+        let readable = Router::new()
+            .merge(changing)
+            .merge(accounts)
+            .merge(Router::from(polls()).layer(entrance.clone()))
             .merge(streams)
             .merge(description::routes())
             .merge(pages::client())
-            // A WebSocket needs none of it: its page reads what comes whatever its origin, so that is checked.
-            .layer((Share, origin::cors(self.shared_config())))
-            .merge(Router::from(health()))
+            .fallback(async || Error::NotFound)
+            .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+            .layer(Observe::readable(self));
+        // A WebSocket needs none of that: its page reads what comes whatever its origin, so that is checked.
+        let others = Router::from(health())
             .merge(sockets().layer(entrance.clone()))
             .merge(Router::from(figures()).layer(entrance))
-            .fallback(async || Error::NotFound)
-            .method_not_allowed_fallback(async || Error::MethodNotAllowed);
-        self.dressed(routes).with_state(self.clone())
-    }
-
-    /// Gives routes what all answers of ours have. Layers stand together here and below: one by one, each would be a
-    /// box for every request.
-    fn dressed(&self, routes: Router<Self>) -> Router<Self> {
-        routes.layer((
-            Share,
-            from_fn_with_state(self.clone(), headers::dress),
-            CatchPanicLayer::custom(panicked),
-        ))
+            .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+            .layer(Observe::dressed(self));
+        readable.merge(others).with_state(self.clone())
     }
 
     /// Gives routes of another application what ours have: they know the [`Caller`](crate::caller::Caller), may take a
@@ -99,29 +85,9 @@ impl Roomcast {
     /// a layer around this. Otherwise `Authorization: Bearer` and `?token=` are read as ours, and refused where they
     /// are not.
     pub fn notifying<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
-        let observed = from_fn_with_state(self.clone(), observe::observe);
-        self.changing(routes, &Entrance::with_sessions(self))
-            .layer(observed)
-    }
-
-    /// Gives routes the caller and the notification layer.
-    fn changing<S: Clone + Send + Sync + 'static>(
-        &self,
-        routes: Router<S>,
-        entrance: &Entrance,
-    ) -> Router<S> {
-        let (log, tasks) = (self.log().clone(), self.tasks().clone());
-        let notifier = Notifier {
-            log,
-            tasks,
-            max_body_bytes: self.config().max_body_bytes,
-            body_timeout: self.config().body_timeout,
-        };
-        let throttled = from_fn_with_state(self.clone(), throttle::changes);
-        let notifying = from_fn_with_state(notifier, notify);
         routes
-            .layer((Share, throttled, notifying))
-            .layer(entrance.clone())
+            .layer(Entrance::new(self).with_sessions().changing())
+            .layer(Observe::new(self))
     }
 }
 
@@ -195,17 +161,4 @@ fn health() -> OpenApiRouter<Roomcast> {
 
 fn figures() -> OpenApiRouter<Roomcast> {
     OpenApiRouter::new().routes(routes!(ops::guarded))
-}
-
-/// A panic ends its own request only.
-fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    Error::Internal(anyhow::anyhow!(
-        "a handler panicked: {}",
-        message.unwrap_or("without a message")
-    ))
-    .into_response()
 }

@@ -10,6 +10,7 @@ use rust_embed::{Embed, EmbeddedFile};
 use serde::Serialize;
 
 use super::entrance::Entrance;
+use super::observe::Observe;
 use super::text::Text;
 use crate::app::Roomcast;
 use crate::caller::Caller;
@@ -46,7 +47,9 @@ impl Roomcast {
                 get(async move |headers: HeaderMap| built(file, &headers)),
             );
         }
-        self.dressed(routes).with_state(self.clone())
+        routes
+            .layer(Observe::dressed(self))
+            .with_state(self.clone())
     }
 }
 

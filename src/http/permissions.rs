@@ -43,7 +43,7 @@ impl From<Word> for Access {
 
 /// Lets a user read or write a root.
 #[utoipa::path(
-    put, path = "/document-roots/{id}/permissions/users/{user}",
+    put, path = "/api/v1/document-roots/{id}/permissions/users/{user}",
     operation_id = "putUserPermission", tag = "Documents",
     request_body = NewPermission,
     responses(
@@ -69,7 +69,7 @@ pub(super) async fn put_user(
 
 /// Lets the members of a group read or write a root.
 #[utoipa::path(
-    put, path = "/document-roots/{id}/permissions/groups/{group}",
+    put, path = "/api/v1/document-roots/{id}/permissions/groups/{group}",
     operation_id = "putGroupPermission", tag = "Documents",
     request_body = NewPermission,
     responses(
@@ -95,7 +95,7 @@ pub(super) async fn put_group(
 
 /// Takes a user's own permission away.
 #[utoipa::path(
-    delete, path = "/document-roots/{id}/permissions/users/{user}",
+    delete, path = "/api/v1/document-roots/{id}/permissions/users/{user}",
     operation_id = "removeUserPermission", tag = "Documents",
     responses(
         (status = 204, description = "The permission is gone."),
@@ -112,7 +112,7 @@ pub(super) async fn remove_user(
 
 /// Takes a group's permission away.
 #[utoipa::path(
-    delete, path = "/document-roots/{id}/permissions/groups/{group}",
+    delete, path = "/api/v1/document-roots/{id}/permissions/groups/{group}",
     operation_id = "removeGroupPermission", tag = "Documents",
     responses(
         (status = 204, description = "The permission is gone."),

@@ -39,7 +39,7 @@ pub(super) struct Members {
 ///
 /// `document:42` and `presence:document:42` mean the same here.
 #[utoipa::path(
-    get, path = "/channels/{channel}/presence", operation_id = "listMembers", tag = "Channels",
+    get, path = "/api/v1/channels/{channel}/presence", operation_id = "listMembers", tag = "Channels",
     params(Paging),
     security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     responses(
@@ -104,7 +104,7 @@ pub(super) struct Online {
 ///
 /// Which of these users have a connection, and when the others were last there.
 #[utoipa::path(
-    post, path = "/users/online", operation_id = "askWhoIsOnline", tag = "Accounts",
+    post, path = "/api/v1/users/online", operation_id = "askWhoIsOnline", tag = "Accounts",
     security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     request_body = Asked,
     responses(

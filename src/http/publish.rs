@@ -96,7 +96,7 @@ struct Publish {
 ///
 /// With an `idempotencyKey` it is safe to ask again: for 5 minutes the same request gets the same answer.
 #[utoipa::path(
-    post, path = "/publish", operation_id = "publish", tag = "Publishing",
+    post, path = "/api/v1/publish", operation_id = "publish", tag = "Publishing",
     security(("apiKey" = [])),
     request_body = NewEvent,
     responses(
@@ -121,7 +121,7 @@ pub(super) async fn one(
 
 /// Publishes many events, all or none.
 #[utoipa::path(
-    post, path = "/publish/batch", operation_id = "publishBatch", tag = "Publishing",
+    post, path = "/api/v1/publish/batch", operation_id = "publishBatch", tag = "Publishing",
     security(("apiKey" = [])),
     request_body = NewEvents,
     responses(
@@ -161,7 +161,7 @@ pub(super) async fn batch(
 
 /// Takes back an event that waits for its time.
 #[utoipa::path(
-    delete, path = "/publish/{id}", operation_id = "cancelPublish", tag = "Publishing",
+    delete, path = "/api/v1/publish/{id}", operation_id = "cancelPublish", tag = "Publishing",
     security(("apiKey" = [])),
     responses((status = 204, description = "It will not be told.")),
 )]

@@ -76,7 +76,7 @@ impl From<ChatRoom> for Shown {
 
 /// The chat rooms that one may be in; administrators see all.
 #[utoipa::path(
-    get, path = "/rooms", operation_id = "listRooms", tag = "Chat",
+    get, path = "/api/v1/rooms", operation_id = "listRooms", tag = "Chat",
     params(Paging),
     responses((status = 200, description = "A page of rooms.", body = Page<Shown>)),
 )]
@@ -105,7 +105,7 @@ pub(super) async fn list(
 ///
 /// Who makes it owns it.
 #[utoipa::path(
-    post, path = "/rooms", operation_id = "makeRoom", tag = "Chat",
+    post, path = "/api/v1/rooms", operation_id = "makeRoom", tag = "Chat",
     request_body = NewRoom,
     responses(
         (status = 201, description = "The room.", body = Shown),
@@ -151,7 +151,7 @@ pub(super) async fn create(
 
 /// One chat room.
 #[utoipa::path(
-    get, path = "/rooms/{id}", operation_id = "showRoom", tag = "Chat",
+    get, path = "/api/v1/rooms/{id}", operation_id = "showRoom", tag = "Chat",
     responses((status = 200, description = "The room.", body = Shown)),
 )]
 pub(super) async fn show(
@@ -165,7 +165,7 @@ pub(super) async fn show(
 
 /// Renames a chat room.
 #[utoipa::path(
-    put, path = "/rooms/{id}", operation_id = "renameRoom", tag = "Chat",
+    put, path = "/api/v1/rooms/{id}", operation_id = "renameRoom", tag = "Chat",
     request_body = NewName,
     responses((status = 200, description = "The room, as it is now.", body = Shown)),
 )]
@@ -187,7 +187,7 @@ pub(super) async fn update(
 
 /// Deletes a chat room, with all that was said there.
 #[utoipa::path(
-    delete, path = "/rooms/{id}", operation_id = "deleteRoom", tag = "Chat",
+    delete, path = "/api/v1/rooms/{id}", operation_id = "deleteRoom", tag = "Chat",
     responses((status = 204, description = "The room is gone.")),
 )]
 pub(super) async fn remove(

@@ -67,7 +67,7 @@ impl Behalf {
 
 /// The document roots that one may read; administrators see all.
 #[utoipa::path(
-    get, path = "/document-roots", operation_id = "listDocumentRoots", tag = "Documents",
+    get, path = "/api/v1/document-roots", operation_id = "listDocumentRoots", tag = "Documents",
     params(Paging),
     responses((status = 200, description = "A page of roots.", body = Page<DocumentRoot>)),
 )]
@@ -92,7 +92,7 @@ pub(super) async fn list(
 ///
 /// Who makes it may write.
 #[utoipa::path(
-    post, path = "/document-roots", operation_id = "makeDocumentRoot", tag = "Documents",
+    post, path = "/api/v1/document-roots", operation_id = "makeDocumentRoot", tag = "Documents",
     request_body = NewRoot,
     responses((status = 201, description = "The root.", body = DocumentRoot)),
 )]
@@ -126,7 +126,7 @@ pub(super) async fn create(
 
 /// One document root.
 #[utoipa::path(
-    get, path = "/document-roots/{id}", operation_id = "showDocumentRoot", tag = "Documents",
+    get, path = "/api/v1/document-roots/{id}", operation_id = "showDocumentRoot", tag = "Documents",
     responses((status = 200, description = "The root.", body = Shown)),
 )]
 pub(super) async fn show(
@@ -146,7 +146,7 @@ pub(super) async fn show(
 
 /// Deletes a document root, with all that is under it.
 #[utoipa::path(
-    delete, path = "/document-roots/{id}", operation_id = "deleteDocumentRoot", tag = "Documents",
+    delete, path = "/api/v1/document-roots/{id}", operation_id = "deleteDocumentRoot", tag = "Documents",
     params(Behalf),
     responses((status = 204, description = "The root is gone.")),
 )]

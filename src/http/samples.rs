@@ -20,7 +20,7 @@ pub(super) struct Samples {
 ///
 /// Who is in `server:metrics`, as administrators may be, hears each new one as the event `metrics`. It is not kept.
 #[utoipa::path(
-    get, path = "/admin/metrics", operation_id = "listSamples", tag = "Administration",
+    get, path = "/api/v1/admin/metrics", operation_id = "listSamples", tag = "Administration",
     security(("cookie" = []), ("token" = []), ("tokenInQuery" = []), ("apiKey" = [])),
     responses((status = 200, description = "A sample a second.", body = Samples)),
 )]

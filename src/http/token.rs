@@ -43,7 +43,7 @@ pub(super) struct Made {
 ///
 /// It is for the session of the cookie, and ends with it. Not for a token: it would never end.
 #[utoipa::path(
-    post, path = "/auth/token", operation_id = "makeToken", tag = "Accounts",
+    post, path = "/api/v1/auth/token", operation_id = "makeToken", tag = "Accounts",
     security(("cookie" = [])),
     request_body = NewToken,
     responses((status = 201, description = "The token.", body = Made)),

@@ -22,7 +22,7 @@ use crate::store::{Page, access, sessions, users};
 
 /// All users.
 #[utoipa::path(
-    get, path = "/users", operation_id = "listUsers", tag = "Accounts",
+    get, path = "/api/v1/users", operation_id = "listUsers", tag = "Accounts",
     params(Paging),
     responses((status = 200, description = "A page of users.", body = Page<Account>)),
 )]
@@ -47,7 +47,7 @@ pub(super) async fn list(
 
 /// One user.
 #[utoipa::path(
-    get, path = "/users/{id}", operation_id = "showUser", tag = "Accounts",
+    get, path = "/api/v1/users/{id}", operation_id = "showUser", tag = "Accounts",
     responses((status = 200, description = "The user.", body = Account)),
 )]
 pub(super) async fn show(
@@ -81,7 +81,7 @@ pub(super) struct Changes {
 /// One's own name and password; administrators everybody's, and who is one. A new password ends the user's other
 /// sessions.
 #[utoipa::path(
-    patch, path = "/users/{id}", operation_id = "changeUser", tag = "Accounts",
+    patch, path = "/api/v1/users/{id}", operation_id = "changeUser", tag = "Accounts",
     request_body = Changes,
     responses(
         (status = 200, description = "The user, as it is now.", body = Account),

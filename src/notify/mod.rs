@@ -12,17 +12,20 @@
 mod transaction;
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use axum::routing::Route;
+use futures_util::poll;
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 use tracing::Instrument;
 
 pub use transaction::{Begin, Tx};
@@ -177,17 +180,13 @@ pub(crate) struct Notifier {
 }
 
 /// The layer: goes round every route that may change something.
-pub(crate) async fn notify(
-    State(notifier): State<Notifier>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn notify(notifier: &Notifier, request: Request, mut route: Route) -> Response {
     if matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
     ) {
         let before = notifier.log.registry().cursor();
-        let response = next.run(request).await;
+        let Ok(response) = route.call(request).await;
         return if response.status().is_success() {
             with_cursor(response, before)
         } else {
@@ -206,21 +205,26 @@ pub(crate) async fn notify(
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
+    let mut change = Box::pin(change(notifier.log.clone(), request, route));
+    // What waits for nothing needs no task.
+    if let Poll::Ready(response) = poll!(change.as_mut()) {
+        return response;
+    }
     // In a task of its own: when the client hangs up, the change and its notifications are both kept, or neither.
-    let change = change(notifier.log, request, next).in_current_span();
-    let kept = notifier.tasks.spawn(change);
+    let kept = notifier.tasks.spawn(change.in_current_span());
     kept.await
         .unwrap_or_else(|error| Error::Internal(anyhow::Error::new(error)).into_response())
 }
 
 /// Runs a handler and keeps what it did, if it succeeded.
-async fn change(log: Log, mut request: Request, next: Next) -> Response {
+async fn change(log: Log, mut request: Request, mut route: Route) -> Response {
     // As long as the change takes, whether or not somebody waits for its answer.
     let _place = request.extensions_mut().remove::<Arc<Place>>();
     let origin = origin(&request);
     let slot = Slot::new(log.clone());
     request.extensions_mut().insert(slot.clone());
-    let Ok(mut response) = tokio::time::timeout(HANDLER_TIME, next.run(request)).await else {
+    let answered = tokio::time::timeout(HANDLER_TIME, route.call(request)).await;
+    let Ok(Ok(mut response)) = answered else {
         return Error::Unavailable {
             detail: "The change took too long. Nothing of it was kept.",
             retry_after: 1,

@@ -128,7 +128,7 @@ impl Ask {
         origin::check(&parts.headers, app.config())?;
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
-        let address = address::of(parts, app.config());
+        let address = address::of(&parts.headers, &parts.extensions, app.config());
         let caller = parts.extensions.get::<Caller>().cloned();
         let back_end = parts.extensions.get::<BackEnd>().copied();
         if caller.is_none() && back_end.is_none() && app.config().guests == Guests::Off {

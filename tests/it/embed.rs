@@ -1,7 +1,11 @@
 //! Our layer inside somebody else's application: `examples/embed.rs`, run as it stands.
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::post;
 use reqwest::Method;
 use roomcast::config::{Config, Registration};
+use roomcast::notify::Tx;
 use roomcast::server;
 use serde_json::json;
 
@@ -78,4 +82,36 @@ async fn somebody_orders(shop: &TestApp) {
     let stored = sqlx::query_scalar("select item from orders order by rowid");
     let stored: Vec<String> = stored.fetch_all(&mut *db).await.unwrap();
     assert_eq!(stored, ["tea", "tea", "cake"]);
+}
+
+#[tokio::test]
+async fn a_foreign_handler_that_panics_takes_nothing_with_it() {
+    let app = TestApp::start().await;
+    let panics = async |mut tx: Tx| -> StatusCode {
+        let user = "insert into users (id, name, rank, created_at) values ('x', 'x', 'user', 0)";
+        let _ = sqlx::query(user).execute(tx.db()).await;
+        panic!("a mistake of the application's");
+    };
+    let at_once = async || -> StatusCode { panic!("before it waited for anything") };
+    let routes = Router::new()
+        .route("/later", post(panics))
+        .route("/at-once", post(at_once))
+        .route("/fine", post(async |_: Tx| StatusCode::NO_CONTENT));
+    let routes = app.app.notifying(routes);
+    let listener = server::listen("127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asking = async {
+        let client = reqwest::Client::new();
+        for path in ["/later", "/at-once", "/fine"] {
+            let answer = client.post(format!("{url}{path}")).send().await.unwrap();
+            let expected = if path == "/fine" { 204 } else { 500 };
+            assert_eq!(answer.status().as_u16(), expected, "{path}");
+        }
+    };
+    tokio::select! {
+        () = server::serve(&app.app, listener, routes) => panic!("the server ended"),
+        () = asking => {}
+    }
 }

@@ -46,7 +46,8 @@ struct Base;
 fn openapi() -> utoipa::openapi::OpenApi {
     let routes: OpenApiRouter<Roomcast> = OpenApiRouter::with_openapi(Base::openapi());
     let routes = routes
-        .nest("/api/v1", super::accounts().merge(super::api()))
+        .merge(super::accounts())
+        .merge(super::api())
         .merge(super::polls())
         .merge(super::streams())
         .merge(super::health())

@@ -29,20 +29,26 @@ pub(super) async fn insert(
         push_events(&mut words, some);
         rest = others;
         if !rest.is_empty() {
-            say(db, &mut words).await?;
+            flush(db, &mut words).await?;
         }
     }
     for (n, some) in channels.chunks(ROWS_AT_ONCE).enumerate() {
         if n > 0 {
-            say(db, &mut words).await?;
+            flush(db, &mut words).await?;
         }
         push_channels(&mut words, some);
     }
     words.push(after);
-    say(db, &mut words).await
+    flush(db, &mut words).await
 }
 
-async fn say(db: &mut Db, words: &mut QueryBuilder<Sqlite>) -> sqlx::Result<()> {
+/// Says something short, which the database need not understand anew each time.
+pub(super) async fn say(db: &mut Db, words: &'static str) -> sqlx::Result<()> {
+    sqlx::query(words).execute(db).await?;
+    Ok(())
+}
+
+async fn flush(db: &mut Db, words: &mut QueryBuilder<Sqlite>) -> sqlx::Result<()> {
     let mut said = std::mem::replace(words, QueryBuilder::new(""));
     said.build().execute(db).await?;
     Ok(())

@@ -151,6 +151,17 @@ impl Turn {
         self.open_mut().appended + 1
     }
 
+    /// How many moves there have been before this change, if all that were made have been.
+    pub(crate) fn moves_before(&mut self) -> Option<u64> {
+        let registry = Arc::clone(&self.writer.registry);
+        let none_waits = self
+            .open_mut()
+            .pending
+            .iter()
+            .all(|one| one.moves.is_empty());
+        none_waits.then(|| registry.moves())
+    }
+
     /// Notes what the change means for connections that are there; it happens when the change does.
     pub fn moves(&mut self, moves: impl IntoIterator<Item = Move>) {
         self.moves.extend(moves);
@@ -240,7 +251,7 @@ impl Open {
                 } else {
                     "savepoint turn; savepoint change"
                 };
-                self.db.execute(savepoints).await.map(|_| ())
+                rows::say(&mut self.db, savepoints).await
             }
             rolled_back => rolled_back,
         };
@@ -251,9 +262,11 @@ impl Open {
             self.reset().await;
         }
         if !self.begun {
-            self.db
-                .execute("begin immediate; savepoint turn; savepoint change")
-                .await?;
+            rows::say(
+                &mut self.db,
+                "begin immediate; savepoint turn; savepoint change",
+            )
+            .await?;
             self.begun = true;
         }
         (self.unfinished, self.unreleased) = (true, false);
@@ -282,7 +295,7 @@ impl Open {
 
     async fn roll_back_unfinished(&mut self) -> sqlx::Result<()> {
         if self.unfinished {
-            self.db.execute("rollback to turn; release turn").await?;
+            rows::say(&mut self.db, "rollback to turn; release turn").await?;
             self.unfinished = false;
         }
         Ok(())

@@ -14,7 +14,7 @@ use tower_sessions::Session;
 use crate::config::Config;
 use crate::error::Error;
 use crate::realtime::connection::SessionKey;
-use crate::realtime::{Channel, User};
+use crate::realtime::{Channel, Registry, User};
 use crate::session;
 use crate::store::{Db, Store, sessions, users};
 use crate::token::{self, Claims, Invalid};
@@ -33,6 +33,8 @@ pub struct Caller {
     pub(crate) grants: Arc<[Channel]>,
     /// What the token says that the caller came with, if it was one.
     pub(crate) token: Option<Arc<Claims>>,
+    /// How many moves there had been when it was looked up ([`Registry::moves`]); nothing, if the application said so.
+    pub(crate) moves: Option<u64>,
 }
 
 impl Caller {
@@ -43,6 +45,7 @@ impl Caller {
             session: None,
             grants: Arc::default(),
             token: None,
+            moves: None,
         }
     }
 
@@ -71,6 +74,16 @@ impl Caller {
             session: claims.session.clone(),
             grants: Arc::clone(&claims.channels),
             token: Some(claims),
+            moves: None,
+        }))
+    }
+
+    /// Whoever is logged in with a session.
+    async fn of_session(db: &mut Db, session: SessionKey) -> sqlx::Result<Option<Self>> {
+        let user = sessions::user(db, &session.0, OffsetDateTime::now_utc()).await?;
+        Ok(user.map(|user| Self {
+            session: Some(session),
+            ..Self::new(user)
         }))
     }
 
@@ -84,14 +97,10 @@ impl Caller {
         if let Some(claims) = &self.token {
             return Self::of_token(db, Arc::clone(claims)).await;
         }
-        let Some(session) = &self.session else {
-            return Ok(Some(self.clone()));
-        };
-        let user = sessions::user(db, &session.0, OffsetDateTime::now_utc()).await?;
-        Ok(user.map(|user| Self {
-            user,
-            ..self.clone()
-        }))
+        match &self.session {
+            Some(session) => Self::of_session(db, session.clone()).await,
+            None => Ok(Some(self.clone())),
+        }
     }
 }
 
@@ -104,6 +113,7 @@ pub(crate) struct BackEnd;
 pub(crate) struct Identity {
     pub(crate) store: Store,
     pub(crate) config: Arc<Config>,
+    pub(crate) registry: Arc<Registry>,
 }
 
 /// Puts into a request who asks, unless an application with its own accounts has said so.
@@ -112,9 +122,10 @@ pub(crate) async fn announce(identity: &Identity, request: &mut Request) -> Resu
         return Ok(());
     }
     let (headers, uri) = (request.headers(), request.uri());
+    let moves = Some(identity.registry.moves());
     match find(identity, headers, uri, request.extensions().get()).await? {
         Some(Found::Caller(caller)) => {
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(Caller { moves, ..caller });
         }
         Some(Found::BackEnd) => {
             request.extensions_mut().insert(BackEnd);
@@ -122,6 +133,21 @@ pub(crate) async fn announce(identity: &Identity, request: &mut Request) -> Resu
         None => {}
     }
     Ok(())
+}
+
+/// Puts into a request whose session its cookie names. Whether there is such a session, and somebody's.
+pub(crate) async fn announce_session(
+    identity: &Identity,
+    request: &mut Request,
+    session: SessionKey,
+) -> Result<bool, Error> {
+    let moves = Some(identity.registry.moves());
+    let found = Caller::of_session(&mut *identity.store.read().await?, session).await?;
+    let is_somebody = found.is_some();
+    if let Some(caller) = found {
+        request.extensions_mut().insert(Caller { moves, ..caller });
+    }
+    Ok(is_somebody)
 }
 
 /// Whether a request shows a credential, good or not: then no cookie counts.
@@ -146,7 +172,7 @@ async fn find(
     uri: &Uri,
     session: Option<&Session>,
 ) -> Result<Option<Found>, Error> {
-    let Identity { store, config } = identity;
+    let Identity { store, config, .. } = identity;
     let in_query = tokens(uri)?;
     let in_header: Vec<&[u8]> = bearers(headers).collect();
     if in_query.len() + in_header.len() > 1 {

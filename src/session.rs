@@ -3,8 +3,8 @@
 //! A middleware that saves late must not bring a finished login back to life, so saving is an update of a row that is
 //! there. Ending one closes the sockets that came with it, at its own place in the log.
 
-use ::http::HeaderValue;
-use ::http::header::{Entry, SET_COOKIE};
+use ::http::header::{COOKIE, Entry, SET_COOKIE};
+use ::http::{HeaderMap, HeaderValue};
 use async_trait::async_trait;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
@@ -43,6 +43,25 @@ fn cookie_name(secure: bool) -> &'static str {
     } else {
         "roomcast"
     }
+}
+
+/// The session that a request's cookie names, as [`layer`] reads it, whether or not there is one.
+pub(crate) fn shown(headers: &HeaderMap, secure: bool) -> Option<SessionKey> {
+    let name = cookie_name(secure);
+    let lines = headers.get_all(COOKIE).iter();
+    let cookies = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'));
+    let mut values = cookies.filter_map(|cookie| {
+        let (named, value) = cookie.split_once('=')?;
+        (named.trim() == name).then(|| value.trim())
+    });
+    let value = values.next()?;
+    // Which of several counts is for the layer to say.
+    if values.next().is_some() {
+        return None;
+    }
+    value.parse().ok().map(key)
 }
 
 /// The layer that reads the cookie. `secure` is for servers that are reached over TLS.
@@ -180,4 +199,37 @@ pub(crate) async fn end_expired(log: &Log) -> anyhow::Result<usize> {
     }
     turn.commit(Vec::new()).await?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_shown_by_one_cookie_of_its_name() {
+        let id = Id::default();
+        let shown_by = |cookies: &[&str], secure| {
+            let mut headers = HeaderMap::new();
+            for line in cookies {
+                headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
+            }
+            shown(&headers, secure)
+        };
+        let (plain, prefixed) = (format!("roomcast={id}"), format!("__Host-roomcast={id}"));
+        let other = format!("theme=dark; {plain} ;a=b");
+
+        assert_eq!(shown_by(&[&plain], false), Some(key(id)));
+        assert_eq!(shown_by(&["a=b", &other], false), Some(key(id)));
+        assert_eq!(shown_by(&[&prefixed, &plain], true), Some(key(id)));
+        // None, one that is no id, one of another name, and two: none of them is for us to tell.
+        for cookies in [
+            &[][..],
+            &["roomcast=x"],
+            &["roomcast="],
+            &[&prefixed],
+            &[&plain, &plain],
+        ] {
+            assert_eq!(shown_by(cookies, false), None, "{cookies:?}");
+        }
+    }
 }

@@ -12,12 +12,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::description::shapes::IfMatch;
 use super::extract::{Body, Paging, Params, Path};
 use super::record::{self, Kind};
-use super::roots::{Behalf, readable, writable};
+use super::roots::{Behalf, check_writable, readable, writable};
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::notify::{Notification, Notify, Tx};
 use crate::realtime::protocol::server::timestamp;
+use crate::realtime::registry::Access;
 use crate::realtime::{Channel, Data};
 use crate::store::documents::{self, Document};
 use crate::store::{Db, Page, new_id};
@@ -152,8 +153,8 @@ pub(super) async fn create(
 ) -> Result<Response, Error> {
     writable(tx.db(), &caller, &new.root_id, &behalf).await?;
     if let Some(parent) = &new.parent_id {
-        let parent = documents::find(tx.db(), parent).await?;
-        if parent.is_none_or(|parent| parent.root_id != new.root_id) {
+        let root = documents::root(tx.db(), parent).await?;
+        if root.is_none_or(|root| root != new.root_id) {
             return Err(Error::field(
                 "parentId",
                 "expected a document of the same root",
@@ -201,10 +202,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Error> {
     let mut db = app.store().read().await?;
-    let document = documents::find(&mut db, &id)
-        .await?
-        .ok_or(Error::NotFound)?;
-    readable(&mut db, &caller.user, &document.root_id).await?;
+    let (document, _) = visible(&mut db, &caller, &id).await?;
     Ok((etag(&document), Json(Shown::new(&document))))
 }
 
@@ -280,6 +278,18 @@ pub(super) async fn remove(
     ))
 }
 
+/// A document that the caller may know of, and what it may do with its root by itself.
+async fn visible(
+    db: &mut Db,
+    caller: &Caller,
+    id: &str,
+) -> Result<(Document, Option<Access>), Error> {
+    let found = documents::find(db, id, &caller.user.id).await?;
+    found
+        .filter(|(_, access)| caller.user.admin || access.is_some())
+        .ok_or(Error::NotFound)
+}
+
 /// A document that the caller may change, in the version that it means.
 async fn changeable(
     db: &mut Db,
@@ -288,8 +298,8 @@ async fn changeable(
     behalf: &Behalf,
     headers: &HeaderMap,
 ) -> Result<Document, Error> {
-    let document = documents::find(db, id).await?.ok_or(Error::NotFound)?;
-    writable(db, caller, &document.root_id, behalf).await?;
+    let (document, access) = visible(db, caller, id).await?;
+    check_writable(caller, access, behalf)?;
     let version = format!("\"{}\"", document.version);
     let matches = |tags: &str| {
         tags.split(',')

@@ -10,13 +10,12 @@ use std::task::{Context, Poll};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
-use futures_util::FutureExt;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
 use super::throttle;
 use crate::app::Roomcast;
-use crate::caller::{Identity, announce, shows_credential};
+use crate::caller::{Identity, announce, announce_session, shows_credential};
 use crate::notify::{Notifier, notify};
 use crate::{origin, session};
 
@@ -31,8 +30,8 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// For routes that only want to know who asks: who shows a credential goes past the sessions, which are never mixed
-    /// with one. Back ends above all do so, with every request.
+    /// For routes that only want to know who asks: who shows a credential goes past the sessions' own layer, which is
+    /// never mixed with one, and so does who has a session, which is only looked at.
     pub(super) fn new(app: &Roomcast) -> Self {
         Self {
             app: app.clone(),
@@ -66,6 +65,7 @@ impl Layer<Route> for Entrance {
         let identity = Identity {
             store: app.store().clone(),
             config: Arc::clone(app.shared_config()),
+            registry: Arc::clone(app.registry()),
         };
         let secure = app.config().is_secure();
         let sessions = session::layer(app.store().clone(), app.log().clone(), secure);
@@ -99,7 +99,7 @@ pub(super) struct Enter(Arc<Ways>);
 #[derive(Debug)]
 struct Ways {
     secure: bool,
-    /// Who shows a credential goes past the sessions.
+    /// Who is known goes past the sessions.
     direct: bool,
     inside: Inside,
     through_sessions: BoxCloneSyncService<Request, Response, Infallible>,
@@ -114,19 +114,28 @@ impl Service<Request> for Enter {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Answering {
-        let ways = &self.0;
+    fn call(&mut self, mut request: Request) -> Answering {
+        let ways = Arc::clone(&self.0);
         if let Err(error) = origin::guard(&request, ways.inside.0.app.config()) {
             return Box::pin(ready(Ok(error.into_response())));
         }
         if ways.direct && shows_credential(request.headers(), request.uri()) {
             return ways.inside.clone().call(request);
         }
-        let secure = ways.secure;
-        let answering = ways.through_sessions.clone().call(request);
-        Box::pin(answering.map(move |answered| {
-            answered.map(|response| session::complete_removal(response, secure))
-        }))
+        Box::pin(async move {
+            let session = session::shown(request.headers(), ways.secure);
+            if let Some(session) = session.filter(|_| ways.direct) {
+                let identity = &ways.inside.0.identity;
+                match announce_session(identity, &mut request, session).await {
+                    Ok(true) => return ways.inside.clone().call(request).await,
+                    // Its cookie is taken away there.
+                    Ok(false) => {}
+                    Err(error) => return Ok(error.into_response()),
+                }
+            }
+            let answered = ways.through_sessions.clone().call(request).await;
+            answered.map(|response| session::complete_removal(response, ways.secure))
+        })
     }
 }
 

@@ -149,16 +149,13 @@ impl Behind {
         if let Some(reason) = response.extensions_mut().remove::<Refusal>() {
             app.metrics().refuse(reason);
         }
-        span.in_scope(|| {
-            let failed = status.is_server_error();
-            let (status, ms) = (status.as_u16(), took.as_micros() as f64 / 1_000.0);
-            // Of what failed here everybody wants to know; of all the rest there is too much.
-            if failed {
-                tracing::info!(status, ms, route, "answered");
-            } else {
-                tracing::debug!(status, ms, route, "answered");
-            }
-        });
+        let (code, ms) = (status.as_u16(), took.as_micros() as f64 / 1_000.0);
+        // Of what failed here everybody wants to know; of all the rest there is too much.
+        if status.is_server_error() {
+            span.in_scope(|| tracing::info!(status = code, ms, route, "answered"));
+        } else if tracing::enabled!(tracing::Level::DEBUG) {
+            span.in_scope(|| tracing::debug!(status = code, ms, route, "answered"));
+        }
         if let Some(problem) = response.extensions_mut().remove::<Problem>()
             && method != Method::HEAD
         {

@@ -189,9 +189,19 @@ pub(super) async fn writable(
 ) -> Result<DocumentRoot, Error> {
     // Looked up first: who may not know of the root is told the same whether there is one or not.
     let (root, access) = readable(db, &caller.user, id).await?;
+    check_writable(caller, access, behalf)?;
+    Ok(root)
+}
+
+/// Refuses whoever may know of a root, but not write it.
+pub(super) fn check_writable(
+    caller: &Caller,
+    access: Option<Access>,
+    behalf: &Behalf,
+) -> Result<(), Error> {
     let by_rank = behalf.check(caller)?;
     if by_rank || access == Some(Access::Write) {
-        return Ok(root);
+        return Ok(());
     }
     Err(Error::forbidden(if caller.user.admin {
         "You may read this, but not write it; administrators do that with ?onBehalfOf=true."

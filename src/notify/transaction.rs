@@ -99,8 +99,8 @@ impl Begin {
         Ok(Place(tx))
     }
 
-    /// Waits for the transaction, and looks the caller up again in it: while a body came in and others had their
-    /// turns, a login may have ended, and a rank been lost.
+    /// Waits for the transaction, and looks the caller up again in it, unless nobody's login or rank can have changed:
+    /// while a body came in and others had their turns, one may have ended, and the other been lost.
     ///
     /// # Errors
     /// When it does not come in time, the request has one already, or the caller is no longer who it was.
@@ -110,7 +110,8 @@ impl Begin {
         if tx.turn.is_none() {
             tx.turn = Some(tx.slot.log.begin().await?);
         }
-        if let Some(caller) = caller {
+        let moves = tx.moves_before();
+        if let Some(caller) = caller.filter(|caller| moves.is_none() || caller.moves != moves) {
             let now = caller.again(tx.db_to_read()).await?;
             let now = now.ok_or(Error::Unauthorized(ENDED))?;
             if now.user != caller.user {

@@ -1,10 +1,13 @@
 //! Documents.
 
 use futures_util::TryStreamExt;
+use sqlx::{FromRow, Row};
 use time::OffsetDateTime;
 
+use super::permissions::from_number;
 use super::{Db, Page, from_millis, to_millis};
-use crate::realtime::Data;
+use crate::realtime::registry::Access;
+use crate::realtime::{Data, UserId};
 
 /// Data on one page, in bytes, but for the last document's.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -67,15 +70,35 @@ pub(crate) async fn insert(db: &mut Db, document: &Document) -> sqlx::Result<()>
     Ok(())
 }
 
-/// The document with this id.
-pub(crate) async fn find(db: &mut Db, id: &str) -> sqlx::Result<Option<Document>> {
-    let columns: Option<Columns> = sqlx::query_as(
-        "select id, root_id, parent_id, type, data, version, created_at, updated_at from documents where id = $1",
+/// The document with this id, and what a user may do with its root, administrators' rights aside: as one question.
+pub(crate) async fn find(
+    db: &mut Db,
+    id: &str,
+    user: &UserId,
+) -> sqlx::Result<Option<(Document, Option<Access>)>> {
+    let row = sqlx::query(
+        "select d.id, d.root_id, d.parent_id, d.type, d.data, d.version, d.created_at, d.updated_at,
+             (select max(access) from root_access where root_id = d.root_id and user_id = $2)
+         from documents d where d.id = $1",
     )
     .bind(id)
+    .bind(user.as_str())
     .fetch_optional(db)
     .await?;
-    Ok(columns.map(document))
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let access: Option<i16> = row.try_get(8)?;
+    let columns = Columns::from_row(&row)?;
+    Ok(Some((document(columns), access.and_then(from_number))))
+}
+
+/// The root of the document with this id.
+pub(crate) async fn root(db: &mut Db, id: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("select root_id from documents where id = $1")
+        .bind(id)
+        .fetch_optional(db)
+        .await
 }
 
 /// Documents of a root with ids after the given one, in order of their ids; fewer than `limit` where they are large.

@@ -174,6 +174,12 @@ impl Registry {
         self.state.lock().unwrap().versions.of(user)
     }
 
+    /// How many moves there have been. To be read before it is looked up who somebody is: as long as there are no more,
+    /// that is so.
+    pub fn moves(&self) -> u64 {
+        self.state.lock().unwrap().versions.moves()
+    }
+
     /// How many connections there are, and in how many rooms.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();

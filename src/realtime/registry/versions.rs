@@ -13,6 +13,7 @@ const COUNTERS: usize = 1_024;
 pub(super) struct Versions {
     of_users: Box<[u64; COUNTERS]>,
     of_all: u64,
+    moves: u64,
 }
 
 impl Default for Versions {
@@ -20,6 +21,7 @@ impl Default for Versions {
         Self {
             of_users: Box::new([0; COUNTERS]),
             of_all: 0,
+            moves: 0,
         }
     }
 }
@@ -30,8 +32,14 @@ impl Versions {
         self.of_all + user.map_or(0, |user| self.of_users[counter(user)])
     }
 
+    /// How many moves there have been, whoever's.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves
+    }
+
     /// A user's rights have changed; nobody in particular's, everybody's.
     pub(super) fn count(&mut self, user: Option<&UserId>) {
+        self.moves += 1;
         match user {
             Some(user) => self.of_users[counter(user)] += 1,
             None => self.of_all += 1,

@@ -1,7 +1,7 @@
 //! The log: every kept event, in the order of commits, each with its position.
 //!
-//! [`turn`] appends in the transaction of the change itself and publishes in the order of commits, [`rows`] is what that
-//! writes, [`read`] replays, [`history`] shows one channel's past, [`schedule`] tells what waits for its time, [`head`]
+//! [`turn`] appends in the transaction of the change itself, [`writer`] commits and publishes in that order, [`rows`] is
+//! what it writes, [`read`] replays, [`history`] shows one channel's past, [`schedule`] tells what waits for its time, [`head`]
 //! says whether old cursors can still be trusted, [`trim`] lets go of what is old, [`health`] says whether the disk takes
 //! what is appended.
 
@@ -15,6 +15,7 @@ mod rows;
 mod schedule;
 mod trim;
 mod turn;
+mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use history::Stretch;
 pub use read::{Page, ReadError};
 pub(crate) use schedule::Later;
+pub(crate) use turn::Keeping;
 pub use turn::{CommitError, Turn};
 
 use crate::realtime::cursor::Position;
@@ -37,7 +39,7 @@ use crate::store::{Durability, OpenError, Store};
 use head::Head;
 use recent::Recent;
 use schedule::Schedule;
-use turn::Writer;
+use writer::Writer;
 
 /// Connections that only replays use, so that a thousand clients who come back together do not hold up requests.
 const REPLAY_READERS: u32 = 2;

@@ -16,6 +16,8 @@ pub(super) struct Pending {
     pub(super) events: Vec<Event>,
     /// The channels that they are looked up by later, as they are to be stored, and their positions.
     pub(super) channels: Vec<(String, Position)>,
+    /// What is told after them, and not kept.
+    pub(super) fleeting: Vec<Event>,
     pub(super) moves: Vec<Move>,
     /// Others may have built upon its rows, so it cannot be taken out alone.
     pub(super) changes_rows: bool,

@@ -33,7 +33,7 @@ pub use transaction::{Begin, Tx};
 use crate::caller::{BackEnd, Caller};
 use crate::error::Error;
 use crate::limits::Place;
-use crate::log::Log;
+use crate::log::{Keeping, Log};
 use crate::realtime::{Channel, Cursor, Data, Event, EventName, Origin, SocketId};
 use transaction::{Outcome, Slot};
 
@@ -206,65 +206,103 @@ pub(crate) async fn notify(notifier: &Notifier, request: Request, mut route: Rou
         Err(error) => return error.into_response(),
     };
     let mut change = Box::pin(change(notifier.log.clone(), request, route));
-    // What waits for nothing needs no task.
-    if let Poll::Ready(response) = poll!(change.as_mut()) {
-        return response;
+    let changed = match poll!(change.as_mut()) {
+        // What waits for nothing needs no task.
+        Poll::Ready(changed) => Ok(changed),
+        // In a task of its own: when the client hangs up, the change and its notifications are both kept, or neither.
+        Poll::Pending => notifier.tasks.spawn(change.in_current_span()).await,
+    };
+    match changed {
+        Ok(changed) => changed.answer().await,
+        Err(error) => Error::Internal(anyhow::Error::new(error)).into_response(),
     }
-    // In a task of its own: when the client hangs up, the change and its notifications are both kept, or neither.
-    let kept = notifier.tasks.spawn(change.in_current_span());
-    kept.await
-        .unwrap_or_else(|error| Error::Internal(anyhow::Error::new(error)).into_response())
 }
 
-/// Runs a handler and keeps what it did, if it succeeded.
-async fn change(log: Log, mut request: Request, mut route: Route) -> Response {
-    // As long as the change takes, whether or not somebody waits for its answer.
-    let _place = request.extensions_mut().remove::<Arc<Place>>();
+/// What has become of a change. It is kept whether or not somebody waits for the answer.
+struct Changed {
+    response: Response,
+    /// Nothing, where it failed.
+    kept: Option<Kept>,
+    /// As long as the change takes.
+    _place: Option<Arc<Place>>,
+}
+
+enum Kept {
+    /// There was nothing to keep.
+    At(Cursor),
+    Soon(Keeping),
+}
+
+impl Changed {
+    async fn answer(self) -> Response {
+        match self.kept {
+            None => self.response,
+            Some(Kept::At(cursor)) => with_cursor(self.response, cursor),
+            Some(Kept::Soon(keeping)) => match keeping.kept().await {
+                Ok(cursor) => with_cursor(self.response, cursor),
+                Err(error) => Error::from(error).into_response(),
+            },
+        }
+    }
+}
+
+/// Runs a handler and has kept what it did, if it succeeded.
+async fn change(log: Log, mut request: Request, mut route: Route) -> Changed {
+    let place = request.extensions_mut().remove::<Arc<Place>>();
     let origin = origin(&request);
     let slot = Slot::new(log.clone());
     request.extensions_mut().insert(slot.clone());
     let answered = tokio::time::timeout(HANDLER_TIME, route.call(request)).await;
-    let Ok(Ok(mut response)) = answered else {
-        return Error::Unavailable {
+    let outcome = slot.take();
+    let settled = match answered {
+        Ok(Ok(response)) => settle(&log, response, outcome, origin.as_ref()).await,
+        Err(_) => Err(Error::Unavailable {
             detail: "The change took too long. Nothing of it was kept.",
             retry_after: 1,
-        }
-        .into_response();
+        }),
     };
-    let outcome = slot.take();
-    if response.status().is_client_error() || response.status().is_server_error() {
-        return response;
+    let (response, kept) = settled.unwrap_or_else(|error| (error.into_response(), None));
+    Changed {
+        response,
+        kept,
+        _place: place,
     }
-    let notifications = response
-        .extensions_mut()
-        .remove::<Notify>()
-        .unwrap_or_default();
+}
+
+/// Has kept what a handler did and what it attached to its answer, or nothing of it.
+async fn settle(
+    log: &Log,
+    mut response: Response,
+    outcome: Outcome,
+    origin: Option<&Origin>,
+) -> Result<(Response, Option<Kept>), Error> {
+    if response.status().is_client_error() || response.status().is_server_error() {
+        return Ok((response, None));
+    }
+    let notify = response.extensions_mut().remove::<Notify>();
     let time = OffsetDateTime::now_utc();
-    let (volatile, kept): (Vec<_>, Vec<_>) = notifications.0.into_iter().partition(|n| n.volatile);
-    let event = |n: Notification| n.event(origin.as_ref(), time);
-    let events: Vec<Event> = kept.into_iter().filter_map(event).collect();
-    let kept = match outcome {
-        Outcome::Returned(turn) => turn.commit(events).await,
-        Outcome::Unused if events.is_empty() => Ok(log.registry().cursor()),
-        Outcome::Unused => match log.begin_appending().await {
-            Ok(turn) => turn.commit(events).await,
-            Err(error) => Err(error),
-        },
+    let all = notify.unwrap_or_default().0.into_iter();
+    let (fleeting, lasting): (Vec<_>, Vec<_>) = all.partition(|one| one.volatile);
+    let event = |notification: Notification| notification.event(origin, time);
+    let fleeting: Vec<Event> = fleeting.into_iter().filter_map(event).collect();
+    let lasting: Vec<Event> = lasting.into_iter().filter_map(event).collect();
+    let turn = match outcome {
+        Outcome::Returned(turn) => turn,
+        Outcome::Unused if lasting.is_empty() => {
+            let cursor = log.registry().cursor();
+            for event in fleeting {
+                log.registry().publish(&event);
+            }
+            return Ok((response, Some(Kept::At(cursor))));
+        }
+        Outcome::Unused => log.begin_appending().await?,
         // Whoever has it cannot keep it any more.
         Outcome::Taken => {
             let why = anyhow::anyhow!("a Tx has outlived its handler; its change is rolled back");
-            return Error::Internal(why).into_response();
+            return Err(Error::Internal(why));
         }
     };
-    match kept {
-        Ok(cursor) => {
-            for event in volatile.into_iter().filter_map(event) {
-                log.registry().publish(&event);
-            }
-            with_cursor(response, cursor)
-        }
-        Err(error) => Error::from(error).into_response(),
-    }
+    Ok((response, Some(Kept::Soon(turn.keep(lasting, fleeting)))))
 }
 
 /// The socket to leave out: one of the caller's own, or none.

@@ -1,6 +1,6 @@
 //! A finished turn that waits for the commit which it shares with others.
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
 use super::rows;
@@ -25,6 +25,8 @@ pub(super) struct Pending {
     pub(super) span: Span,
     /// Hears of the position at which it is kept.
     pub(super) committed: oneshot::Sender<Position>,
+    /// Given back when it is over.
+    pub(super) _seat: Option<OwnedSemaphorePermit>,
 }
 
 impl Pending {
@@ -32,6 +34,11 @@ impl Pending {
         let (events, channels): (Vec<_>, Vec<_>) =
             (self.events.iter().collect(), self.channels.iter().collect());
         rows::insert(db, "", &events, &channels, "").await
+    }
+
+    /// Whether somebody's rights change with it.
+    pub(super) fn moves(&self) -> bool {
+        !self.moves.is_empty()
     }
 
     /// The position of its last event.

@@ -13,6 +13,10 @@ const ROWS_AT_ONCE: usize = 500;
 /// Bytes of data in one statement, but for the last event's: they are in memory once more until it is done.
 const BYTES_AT_ONCE: usize = 1024 * 1024;
 
+/// Texts up to this length are kept understood, in bytes. Each number of rows has one of its own, and long ones are
+/// seldom said again.
+const REMEMBERED_BYTES: usize = 4 * 1024;
+
 /// Writes events, and the channels that they are looked up by, between what else is to be done: all of it is one word to
 /// the database's thread, unless there are too many.
 pub(super) async fn insert(
@@ -50,7 +54,8 @@ pub(super) async fn say(db: &mut Db, words: &'static str) -> sqlx::Result<()> {
 
 async fn flush(db: &mut Db, words: &mut QueryBuilder<Sqlite>) -> sqlx::Result<()> {
     let mut said = std::mem::replace(words, QueryBuilder::new(""));
-    said.build().execute(db).await?;
+    let is_short = said.sql().as_str().len() <= REMEMBERED_BYTES;
+    said.build().persistent(is_short).execute(db).await?;
     Ok(())
 }
 

@@ -48,11 +48,11 @@ pub struct Turn {
     changes_rows: bool,
     /// Of one that may change rows, until it is given back on drop.
     open: Option<Open>,
-    _permits: Permits,
+    /// To wait for a commit, until that is done.
+    seat: Option<OwnedSemaphorePermit>,
+    /// To change rows, and to append.
+    _permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
 }
-
-/// To change rows, and to append.
-type Permits = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
 
 /// A change that is left to the committer.
 #[derive(Debug)]
@@ -73,31 +73,41 @@ impl Keeping {
 
 /// The next permit of these, in the order in which they are asked for.
 async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, CommitError> {
-    if let Ok(permit) = Arc::clone(of).try_acquire_owned() {
-        return Ok(permit);
-    }
-    let waiting = tokio::time::timeout(PATIENCE, Arc::clone(of).acquire_owned());
-    waiting
-        .await
-        .map_err(|_| CommitError::Busy)?
-        .map_err(|_| CommitError::Closed)
+    let permit = Arc::clone(of).acquire_owned().await;
+    permit.map_err(|_| CommitError::Closed)
+}
+
+/// What comes while a change waits for its turn.
+async fn in_time<T>(
+    waiting: impl Future<Output = Result<T, CommitError>>,
+) -> Result<T, CommitError> {
+    let came = tokio::time::timeout(PATIENCE, waiting).await;
+    came.unwrap_or(Err(CommitError::Busy))
 }
 
 impl Turn {
     /// One that changes no row: events are all that it keeps.
     pub(super) async fn begin_appending(writer: &Arc<Writer>) -> Result<Self, CommitError> {
-        let permits = (None, permit(&writer.places).await?);
-        Ok(Self::with(writer, None, permits))
+        in_time(async {
+            let seat = permit(&writer.seats).await?;
+            let permits = (None, permit(&writer.places).await?);
+            Ok(Self::with(writer, None, seat, permits))
+        })
+        .await
     }
 
     pub(super) async fn begin(
         writer: &Arc<Writer>,
         tasks: &TaskTracker,
     ) -> Result<Self, CommitError> {
-        // In this order: nobody who has a place waits for the other, which the committer has for long.
-        let rows = permit(&writer.rows).await?;
-        let permits = (Some(rows), permit(&writer.places).await?);
-        let mut turn = Self::with(writer, writer.take(), permits);
+        let (seat, permits) = in_time(async {
+            let seat = permit(&writer.seats).await?;
+            // In this order: nobody who has a place waits for the other, which the committer has for long.
+            let rows = permit(&writer.rows).await?;
+            Ok((seat, (Some(rows), permit(&writer.places).await?)))
+        })
+        .await?;
+        let mut turn = Self::with(writer, writer.take(), seat, permits);
         // In a task of its own, because half a begin is worse than none: callers are dropped when clients hang up.
         let prepared = tasks.spawn(async move {
             let open = turn.open.as_mut().ok_or(CommitError::Closed)?;
@@ -108,12 +118,18 @@ impl Turn {
         prepared.await.map_err(|_| CommitError::Closed)?
     }
 
-    fn with(writer: &Arc<Writer>, open: Option<Open>, permits: Permits) -> Self {
+    fn with(
+        writer: &Arc<Writer>,
+        open: Option<Open>,
+        seat: OwnedSemaphorePermit,
+        permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+    ) -> Self {
         Self {
             writer: Arc::clone(writer),
             moves: Vec::new(),
             changes_rows: false,
             open,
+            seat: Some(seat),
             _permits: permits,
         }
     }
@@ -134,11 +150,12 @@ impl Turn {
         self.writer.queue.lock().unwrap().appended + 1
     }
 
-    /// How many moves there have been before this change, if all that were made have been.
+    /// How many moves there have been before this change; nothing, where some are still to be made, so that only the
+    /// database knows of them.
     pub(crate) fn moves_before(&mut self) -> Option<u64> {
-        let queue = self.writer.queue.lock().unwrap();
-        let none_waits = queue.pending.iter().all(|one| one.moves.is_empty());
-        none_waits.then(|| self.writer.registry.moves())
+        let to_be_made = self.writer.queue.lock().unwrap().has_moves();
+        // Nobody can make one in between.
+        (!to_be_made).then(|| self.writer.registry.moves())
     }
 
     /// Notes what the change means for connections that are there; it happens when the change does.
@@ -164,8 +181,10 @@ impl Turn {
             open.finish_turn();
         }
         let registry = Arc::clone(&self.writer.registry);
+        let before = self.position() - 1;
+        let (events, channels, appended) = place(before, &registry, events);
         let mut queue = self.writer.queue.lock().unwrap();
-        let (events, channels) = queue.place(&registry, events);
+        queue.appended = appended;
         queue.pending.push(Pending {
             events,
             channels,
@@ -174,6 +193,7 @@ impl Turn {
             changes_rows: self.changes_rows,
             span: span.clone(),
             committed: sender,
+            _seat: self.seat.take(),
         });
         drop(queue);
         Keeping {
@@ -188,13 +208,8 @@ impl Turn {
     /// # Errors
     /// When it fails for another reason.
     pub(super) async fn refusal(&mut self, event: &Event) -> sqlx::Result<Option<sqlx::Error>> {
-        let (events, channels) = {
-            let mut queue = self.writer.queue.lock().unwrap();
-            let appended = queue.appended;
-            let placed = queue.place(&self.writer.registry, vec![event.clone()]);
-            queue.appended = appended;
-            placed
-        };
+        let before = self.position() - 1;
+        let (events, channels, _) = place(before, &self.writer.registry, vec![event.clone()]);
         let db = &mut self.open_mut().db;
         rows::say(db, "savepoint trial").await?;
         let (events, channels): (Vec<_>, Vec<_>) =
@@ -213,6 +228,27 @@ impl Turn {
             .as_mut()
             .expect("a turn that may change rows has the writer until it is dropped")
     }
+}
+
+/// Gives events their places behind a position, and says under which channels they are looked up there, and which is
+/// the last. Whoever does so is the only one: nothing is locked, because the registry may be busy.
+fn place(
+    mut at: Position,
+    registry: &Registry,
+    mut events: Vec<Event>,
+) -> (Vec<Event>, Vec<(String, Position)>, Position) {
+    events.retain(|event| !event.channels.is_empty());
+    let mut channels = Vec::new();
+    for event in &mut events {
+        at += 1;
+        event.position = Some(at);
+        let names = event
+            .channels
+            .iter()
+            .filter_map(|channel| rows::stored(channel, registry));
+        channels.extend(names.map(|name| (name, at)));
+    }
+    (events, channels, at)
 }
 
 impl Drop for Turn {

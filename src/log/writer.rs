@@ -7,9 +7,11 @@
 //! Where the database refuses an event for what it is, the others are written without it. The position that it was
 //! given stays empty, because later ones may stand in answers already.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt;
 use sqlx::{Connection, Executor};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -24,12 +26,16 @@ use crate::realtime::registry::Move;
 use crate::realtime::{Event, Registry};
 use crate::store::Db;
 
+/// How many changes wait for commits at once. Who comes later waits with what it has not said yet, and not for ever.
+const SEATS: usize = 1_024;
 /// How often everybody else goes on before a commit, however many still come.
 const MOST_ROUNDS: usize = 16;
 
 /// The one connection that writes, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// Who waits for a commit, or for the turn before it.
+    pub(super) seats: Arc<Semaphore>,
     /// Who may change rows, and the committer: one at a time.
     pub(super) rows: Arc<Semaphore>,
     /// Who may give events their places: one at a time. Whoever may change rows may do that, too, and asks for it last.
@@ -51,6 +57,8 @@ pub(super) struct Queue {
     /// The last position that was given out.
     pub(super) appended: Position,
     pub(super) pending: Vec<Pending>,
+    /// There are moves among those that are just being committed.
+    moving: bool,
 }
 
 /// What whoever may change rows may use.
@@ -71,24 +79,9 @@ pub(super) struct Open {
 }
 
 impl Queue {
-    /// Gives events their places behind the last one, and says under which channels they are looked up there.
-    pub(super) fn place(
-        &mut self,
-        registry: &Registry,
-        mut events: Vec<Event>,
-    ) -> (Vec<Event>, Vec<(String, Position)>) {
-        events.retain(|event| !event.channels.is_empty());
-        let mut channels = Vec::new();
-        for event in &mut events {
-            self.appended += 1;
-            event.position = Some(self.appended);
-            let names = event
-                .channels
-                .iter()
-                .filter_map(|channel| rows::stored(channel, registry));
-            channels.extend(names.map(|name| (name, self.appended)));
-        }
-        (events, channels)
+    /// Whether rights have been changed and nobody knows yet but the database.
+    pub(super) fn has_moves(&self) -> bool {
+        self.moving || self.pending.iter().any(Pending::moves)
     }
 }
 
@@ -110,15 +103,17 @@ impl Open {
             // waited for the commit. There are two savepoints, so that their release finds that out.
             tracing::warn!(%error, "the database has rolled back what waited for the commit");
             self.reset().await;
-            queue.lock().unwrap().pending.clear();
+            let mut queue = queue.lock().unwrap();
+            queue.pending.clear();
+            queue.appended = self.kept;
         }
         if !self.begun {
-            rows::say(
-                &mut self.db,
-                "begin immediate; savepoint turn; savepoint change",
-            )
-            .await?;
             self.begun = true;
+            let words = "begin immediate; savepoint turn; savepoint change";
+            if let Err(error) = rows::say(&mut self.db, words).await {
+                self.reset().await;
+                return Err(error);
+            }
         }
         (self.unfinished, self.unreleased) = (true, false);
         Ok(())
@@ -212,6 +207,7 @@ impl Writer {
         let queue = Queue {
             appended: position,
             pending: Vec::new(),
+            moving: false,
         };
         let open = Open {
             db,
@@ -222,6 +218,7 @@ impl Writer {
             kept: position,
         };
         Self {
+            seats: Arc::new(Semaphore::new(SEATS)),
             rows: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(1)),
             queue: Mutex::new(queue),
@@ -254,6 +251,14 @@ impl Writer {
 
     /// The committer: commits and publishes what has been finished, until it is stopped and nothing is left.
     pub(super) async fn commit_turns(self: Arc<Self>, stop: CancellationToken) {
+        let committing = AssertUnwindSafe(self.commit_until(stop)).catch_unwind();
+        if committing.await.is_err() {
+            tracing::error!("the committer has panicked; nothing is kept any more");
+            self.refuse_all();
+        }
+    }
+
+    async fn commit_until(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = self.finished.notified() => {
@@ -288,7 +293,11 @@ impl Writer {
         let Some(mut open) = self.take() else {
             return;
         };
-        let mut all = std::mem::take(&mut self.queue.lock().unwrap().pending);
+        let mut all = {
+            let mut queue = self.queue.lock().unwrap();
+            queue.moving = queue.has_moves();
+            std::mem::take(&mut queue.pending)
+        };
         if open.begun || !all.is_empty() {
             let changes = all.len();
             self.health.begins();
@@ -300,10 +309,23 @@ impl Writer {
                     tracing::error!(%error, changes, "the database failed to commit");
                     self.health.fails(&error);
                     open.reset().await;
+                    self.take_places_back(open.kept);
                 }
             }
         }
+        self.queue.lock().unwrap().moving = false;
         self.give_back(open);
+    }
+
+    /// Where nobody has appended since, the places of what was not kept are given out again: what is noted of the log's
+    /// end without an event must not be far behind it.
+    fn take_places_back(&self, kept: Position) {
+        if let Ok(_only) = self.places.try_acquire() {
+            let mut queue = self.queue.lock().unwrap();
+            if queue.pending.is_empty() {
+                queue.appended = kept;
+            }
+        }
     }
 
     /// Tells what has been committed, in order.
@@ -335,16 +357,22 @@ impl Writer {
         }
     }
 
+    /// Nothing is kept any more: whoever waits hears so, and whoever comes.
+    fn refuse_all(&self) {
+        for permits in [&self.seats, &self.rows, &self.places] {
+            permits.close();
+        }
+        self.queue.lock().unwrap().pending.clear();
+    }
+
     /// Closes the database. Turns that come later are refused.
     pub(super) async fn close(&self) {
         for permits in [&self.rows, &self.places] {
             if let Ok(permit) = permits.acquire().await {
                 permit.forget();
             }
-            permits.close();
         }
-        // Who was too late for the last commit hears so.
-        self.queue.lock().unwrap().pending.clear();
+        self.refuse_all();
         let Some(mut open) = self.take() else {
             return;
         };
@@ -359,5 +387,75 @@ impl Writer {
         if let Err(error) = closed.await {
             tracing::warn!(%error, "the database did not close cleanly");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use futures_util::poll;
+
+    use super::*;
+    use crate::log::{CommitError, Log, Turn};
+    use crate::realtime::registry::Limits;
+    use crate::store::{Durability, Store};
+
+    /// A log, and its writer, while a commit goes on.
+    async fn committing(folder: &tempfile::TempDir) -> (Log, Arc<Writer>) {
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let store = Store::open(&url, Durability::Full).await.unwrap();
+        let limits = Limits {
+            max_connections: 1,
+            max_connections_per_ip: 1,
+            max_connections_per_user: 1,
+            max_channels: 1,
+            outbox_bytes: 1,
+            newest: BTreeMap::new(),
+            presence_grace: Duration::ZERO,
+        };
+        let log = Log::open(&store, Durability::Full, limits, 16).await;
+        let log = log.unwrap();
+        let writer = Arc::clone(&log.0.writer);
+        (log, writer)
+    }
+
+    #[tokio::test]
+    async fn who_only_appends_waits_for_no_commit_and_not_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, writer) = committing(&folder).await;
+        let going_on = writer.rows.acquire().await.unwrap();
+        let mut kept = Vec::new();
+        for _ in 0..SEATS {
+            let mut turn = Turn::begin_appending(&writer).await.unwrap();
+            assert_eq!(turn.position(), 1);
+            kept.push(turn.keep(Vec::new(), Vec::new()));
+        }
+        let mut late = Box::pin(Turn::begin_appending(&writer));
+        assert!(poll!(&mut late).is_pending());
+        drop(going_on);
+        for kept in kept {
+            kept.kept().await.unwrap();
+        }
+        drop(late.await.unwrap());
+        log.close().await;
+    }
+
+    #[tokio::test]
+    async fn when_nobody_commits_any_more_all_hear_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_log, writer) = committing(&folder).await;
+        let _going_on = writer.rows.acquire().await.unwrap();
+        let turn = Turn::begin_appending(&writer).await.unwrap();
+        let waits = turn.keep(Vec::new(), Vec::new());
+        writer.refuse_all();
+        let heard = tokio::time::timeout(Duration::from_secs(10), waits.kept()).await;
+        assert!(
+            matches!(heard, Ok(Err(CommitError::NotCommitted))),
+            "{heard:?}"
+        );
+        let late = Turn::begin_appending(&writer).await;
+        assert!(matches!(late, Err(CommitError::Closed)), "{late:?}");
     }
 }

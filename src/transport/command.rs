@@ -12,7 +12,7 @@ use super::renew::renew;
 use crate::app::Roomcast;
 use crate::caller::Caller;
 use crate::limits::Who;
-use crate::log::CommitError;
+use crate::log::{CommitError, Turn};
 use crate::metrics::Refusal;
 use crate::policy;
 use crate::realtime::channel::Kind;
@@ -216,7 +216,31 @@ fn event_of(
     }
 }
 
-/// Keeps an event. The right to publish it is looked up again in the turn itself, where no withdrawal can come between.
+/// The turn for an event of a client's, if it may still publish there: that is looked up again in the turn itself, where
+/// no withdrawal can come between.
+async fn turn_to_publish(
+    app: &Roomcast,
+    connection: &Connection,
+    caller: Option<&Caller>,
+    channel: &Channel,
+) -> Result<Option<Turn>, CommitError> {
+    let held = || {
+        let membership = app.registry().membership(connection, channel);
+        membership.map(|membership| membership.access)
+    };
+    let mut turn = app.log().begin_appending().await?;
+    if turn.moves_before().is_some() {
+        let may = held() >= Some(Access::Write);
+        return Ok(may.then_some(turn));
+    }
+    drop(turn);
+    let mut turn = app.log().begin().await?;
+    let db = turn.db_to_read();
+    let may = policy::may_still_publish(db, app.rules(), caller, channel, held()).await?;
+    Ok(may.then_some(turn))
+}
+
+/// Keeps an event.
 async fn keep(
     app: Roomcast,
     connection: Arc<Connection>,
@@ -225,15 +249,11 @@ async fn keep(
     event: Event,
 ) {
     let kept = async {
-        let mut turn = app.log().begin().await?;
-        let (channel, caller) = (&event.channels[0], caller.as_deref());
-        let held = app.registry().membership(&connection, channel);
-        let held = held.map(|membership| membership.access);
-        if !policy::may_still_publish(turn.db_to_read(), app.rules(), caller, channel, held).await?
-        {
-            return Ok(None);
+        let channel = &event.channels[0];
+        match turn_to_publish(&app, &connection, caller.as_deref(), channel).await? {
+            Some(turn) => turn.commit(vec![event]).await.map(Some),
+            None => Ok(None),
         }
-        turn.commit(vec![event]).await.map(Some)
     };
     let answer = match kept.await {
         Ok(Some(cursor)) => Frame::ack(id.as_ref(), &[("cursor", &quoted(&cursor))]),

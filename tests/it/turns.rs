@@ -108,12 +108,16 @@ async fn an_event_that_the_database_refuses_fails_alone() {
     // Alone, and with nothing open before it.
     let refused = appends(&app, bad()).await;
     assert!(refused.is_err(), "{refused:?}");
+    // Its place is given to the next: nobody has come behind it.
+    let third = appends(&app, note("global", &3)).await.unwrap();
+    assert_eq!(third.position, second.position + 1);
 
     let app = TestApp::start_in(app.stop().await, |_| {}).await;
     let ada = ada.moved_to(app.address);
     let mut back = ada.listens(Way::Sse, &format!("cursor={first}")).await;
     assert_eq!(back.welcome()["recovered"], json!(true));
     assert_eq!(back.next_event().await["data"], json!(2));
+    assert_eq!(back.next_event().await["data"], json!(3));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 
 use super::throttle;
 use crate::app::Roomcast;
-use crate::caller::{Identity, announce, announce_session, shows_credential};
+use crate::caller::{Caller, Identity, announce, announce_session, shows_credential};
 use crate::notify::{Notifier, notify};
 use crate::{origin, session};
 
@@ -123,8 +123,10 @@ impl Service<Request> for Enter {
             return ways.inside.clone().call(request);
         }
         Box::pin(async move {
+            // Where an application with its own accounts has said who it is, no cookie counts.
+            let is_known = request.extensions().get::<Caller>().is_some();
             let session = session::shown(request.headers(), ways.secure);
-            if let Some(session) = session.filter(|_| ways.direct) {
+            if let Some(session) = session.filter(|_| ways.direct && !is_known) {
                 let identity = &ways.inside.0.identity;
                 match announce_session(identity, &mut request, session).await {
                     Ok(true) => return ways.inside.clone().call(request).await,

@@ -100,7 +100,8 @@ impl Begin {
     }
 
     /// Waits for the transaction, and looks the caller up again in it, unless nobody's login or rank can have changed:
-    /// while a body came in and others had their turns, one may have ended, and the other been lost.
+    /// while a body came in and others had their turns, one may have ended, and the other been lost. A name may be that
+    /// of a moment ago.
     ///
     /// # Errors
     /// When it does not come in time, the request has one already, or the caller is no longer who it was.

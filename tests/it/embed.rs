@@ -1,11 +1,13 @@
 //! Our layer inside somebody else's application: `examples/embed.rs`, run as it stands.
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
+use axum::{Extension, Router};
 use reqwest::Method;
+use roomcast::caller::Caller;
 use roomcast::config::{Config, Registration};
 use roomcast::notify::Tx;
+use roomcast::realtime::{User, UserId};
 use roomcast::server;
 use serde_json::json;
 
@@ -109,6 +111,31 @@ async fn a_foreign_handler_that_panics_takes_nothing_with_it() {
             let expected = if path == "/fine" { 204 } else { 500 };
             assert_eq!(answer.status().as_u16(), expected, "{path}");
         }
+    };
+    tokio::select! {
+        () = server::serve(&app.app, listener, routes) => panic!("the server ended"),
+        () = asking => {}
+    }
+}
+
+#[tokio::test]
+async fn whom_the_application_names_is_not_somebody_else_by_a_cookie() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let own = User {
+        id: UserId::parse("shop-7").unwrap(),
+        name: "somebody of the shop".into(),
+        admin: false,
+    };
+    let routes = app.app.router().layer(Extension(Caller::new(own)));
+    let listener = server::listen("127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    let ada = ada.moved_to(listener.local_addr().unwrap());
+    let asking = async {
+        assert_eq!(ada.get("/auth/me").await.is(200).json["id"], "shop-7");
+        let socket = ada.ws("").await;
+        assert_eq!(socket.welcome["user"]["id"], "shop-7");
     };
     tokio::select! {
         () = server::serve(&app.app, listener, routes) => panic!("the server ended"),

@@ -10,10 +10,12 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use sqlx::{Connection, Executor};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::head::Head;
@@ -28,8 +30,8 @@ use crate::store::Db;
 
 /// How many changes wait for commits at once. Who comes later waits with what it has not said yet, and not for ever.
 const SEATS: usize = 1_024;
-/// How often everybody else goes on before a commit, however many still come.
-const MOST_ROUNDS: usize = 16;
+/// How long others may go on before a commit, however many still come: no longer than a disk takes.
+const GATHERING: Duration = Duration::from_millis(1);
 
 /// The one connection that writes, and who waits for it.
 #[derive(Debug)]
@@ -275,11 +277,11 @@ impl Writer {
     /// waited for nobody would make all who come with it wait for two.
     async fn gather(&self) {
         let waiting = || self.queue.lock().unwrap().pending.len();
-        let mut before = waiting();
-        for _ in 0..MOST_ROUNDS {
+        let (began, mut before) = (Instant::now(), waiting());
+        loop {
             tokio::task::yield_now().await;
             let now = waiting();
-            if now == before {
+            if now == before || began.elapsed() >= GATHERING {
                 break;
             }
             before = now;
@@ -393,7 +395,6 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use futures_util::poll;
 
@@ -402,8 +403,8 @@ mod tests {
     use crate::realtime::registry::Limits;
     use crate::store::{Durability, Store};
 
-    /// A log, and its writer, while a commit goes on.
-    async fn committing(folder: &tempfile::TempDir) -> (Log, Arc<Writer>) {
+    /// A log, and its writer.
+    async fn opened(folder: &tempfile::TempDir) -> (Log, Arc<Writer>) {
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let store = Store::open(&url, Durability::Full).await.unwrap();
         let limits = Limits {
@@ -424,7 +425,7 @@ mod tests {
     #[tokio::test]
     async fn who_only_appends_waits_for_no_commit_and_not_without_end() {
         let folder = tempfile::tempdir().unwrap();
-        let (log, writer) = committing(&folder).await;
+        let (log, writer) = opened(&folder).await;
         let going_on = writer.rows.acquire().await.unwrap();
         let mut kept = Vec::new();
         for _ in 0..SEATS {
@@ -445,7 +446,7 @@ mod tests {
     #[tokio::test]
     async fn when_nobody_commits_any_more_all_hear_so() {
         let folder = tempfile::tempdir().unwrap();
-        let (_log, writer) = committing(&folder).await;
+        let (_log, writer) = opened(&folder).await;
         let _going_on = writer.rows.acquire().await.unwrap();
         let turn = Turn::begin_appending(&writer).await.unwrap();
         let waits = turn.keep(Vec::new(), Vec::new());

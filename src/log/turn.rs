@@ -183,9 +183,7 @@ impl Turn {
         let registry = Arc::clone(&self.writer.registry);
         let before = self.position() - 1;
         let (events, channels, appended) = place(before, &registry, events);
-        let mut queue = self.writer.queue.lock().unwrap();
-        queue.appended = appended;
-        queue.pending.push(Pending {
+        let pending = Pending {
             events,
             channels,
             fleeting,
@@ -194,7 +192,13 @@ impl Turn {
             span: span.clone(),
             committed: sender,
             _seat: self.seat.take(),
-        });
+        };
+        let mut queue = self.writer.queue.lock().unwrap();
+        // Where nobody commits any more nobody would ever look; so it is dropped, and heard of.
+        if !self.writer.seats.is_closed() {
+            queue.appended = appended;
+            queue.pending.push(pending);
+        }
         drop(queue);
         Keeping {
             committed,

@@ -450,12 +450,15 @@ mod tests {
         let _going_on = writer.rows.acquire().await.unwrap();
         let turn = Turn::begin_appending(&writer).await.unwrap();
         let waits = turn.keep(Vec::new(), Vec::new());
+        let under_way = Turn::begin_appending(&writer).await.unwrap();
         writer.refuse_all();
-        let heard = tokio::time::timeout(Duration::from_secs(10), waits.kept()).await;
-        assert!(
-            matches!(heard, Ok(Err(CommitError::NotCommitted))),
-            "{heard:?}"
-        );
+        for kept in [waits, under_way.keep(Vec::new(), Vec::new())] {
+            let heard = tokio::time::timeout(Duration::from_secs(10), kept.kept()).await;
+            assert!(
+                matches!(heard, Ok(Err(CommitError::NotCommitted))),
+                "{heard:?}"
+            );
+        }
         let late = Turn::begin_appending(&writer).await;
         assert!(matches!(late, Err(CommitError::Closed)), "{late:?}");
     }

@@ -41,15 +41,18 @@ pub(crate) use ws::{Ended, WsClient};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until something is so.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, is_so: impl AsyncFnMut() -> bool) {
+    assert!(comes_to_be(is_so).await, "it never came to be that {what}");
+}
+
+/// Waits until something is so, and says whether it came to be.
+pub(crate) async fn comes_to_be(mut is_so: impl AsyncFnMut() -> bool) -> bool {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    waited
-        .await
-        .unwrap_or_else(|_| panic!("it never came to be that {what}"));
+    waited.await.is_ok()
 }
 
 /// The position in a cursor.

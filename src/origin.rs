@@ -65,9 +65,7 @@ fn is_allowed(origin: &str, headers: &HeaderMap, config: &Config) -> bool {
 
 /// What an answer depends on that only some origins may read, also one that none has asked for: caches are not to give
 /// it to others (Fetch standard, "CORS protocol and HTTP caches").
-pub(crate) const VARY: HeaderValue = HeaderValue::from_static(
-    "origin, access-control-request-method, access-control-request-headers",
-);
+pub(crate) const VARY: HeaderValue = HeaderValue::from_static("origin");
 
 /// Whether a page may have made a request for another origin than its own, so that [`cors`] has to see it. Most are of
 /// programs, which have none.

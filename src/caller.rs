@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, Uri, header};
-use axum::extract::Request;
-use axum::extract::{FromRequestParts, OptionalFromRequestParts, Query};
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Query, Request};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tower_sessions::Session;

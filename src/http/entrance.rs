@@ -2,7 +2,6 @@
 //! through the notification layer.
 
 use std::convert::Infallible;
-use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,11 +10,12 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use tower::util::BoxCloneSyncService;
-use tower::{Layer, Service};
+use tower::{Layer, Service, service_fn};
 
 use super::throttle;
 use crate::app::Roomcast;
 use crate::caller::{Caller, Identity, announce, announce_session, shows_credential};
+use crate::error::Error;
 use crate::notify::{Notifier, notify};
 use crate::{origin, session};
 
@@ -75,22 +75,25 @@ impl Layer<Route> for Entrance {
             max_body_bytes: app.config().max_body_bytes,
             body_timeout: app.config().body_timeout,
         });
-        let inside = Inside(Arc::new(Hall {
+        let hall = Arc::new(Hall {
             app,
             identity,
             notifier,
             route,
-        }));
+        });
+        let behind = Arc::clone(&hall);
+        let inside = service_fn(move |request| {
+            let hall = Arc::clone(&behind);
+            async move { hall.enter(request).await }
+        });
         Enter(Arc::new(Ways {
             secure,
             direct: !self.sessions,
-            through_sessions: BoxCloneSyncService::new(sessions.layer(inside.clone())),
-            inside,
+            hall,
+            through_sessions: BoxCloneSyncService::new(sessions.layer(inside)),
         }))
     }
 }
-
-type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// The ways in. Cheap to clone, as each request does.
 #[derive(Debug, Clone)]
@@ -101,36 +104,29 @@ struct Ways {
     secure: bool,
     /// Who is known goes past the sessions.
     direct: bool,
-    inside: Inside,
+    hall: Arc<Hall>,
     through_sessions: BoxCloneSyncService<Request, Response, Infallible>,
 }
 
 impl Service<Request> for Enter {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request) -> Answering {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let ways = Arc::clone(&self.0);
-        if let Err(error) = origin::guard(&request, ways.inside.0.app.config()) {
-            return Box::pin(ready(Ok(error.into_response())));
-        }
-        if ways.direct && shows_credential(request.headers(), request.uri()) {
-            return ways.inside.clone().call(request);
-        }
         Box::pin(async move {
-            // Where an application with its own accounts has said who it is, no cookie counts.
-            let is_known = request.extensions().get::<Caller>().is_some();
-            let session = session::shown(request.headers(), ways.secure);
-            if let Some(session) = session.filter(|_| ways.direct && !is_known) {
-                let identity = &ways.inside.0.identity;
-                match announce_session(identity, &mut request, session).await {
-                    Ok(true) => return ways.inside.clone().call(request).await,
-                    // Its cookie is taken away there.
+            if let Err(error) = origin::guard(&request, ways.hall.app.config()) {
+                return Ok(error.into_response());
+            }
+            if ways.direct {
+                match ways.hall.knows(&mut request, ways.secure).await {
+                    Ok(true) => return ways.hall.enter(request).await,
+                    // Where a cookie names no session, it is taken away.
                     Ok(false) => {}
                     Err(error) => return Ok(error.into_response()),
                 }
@@ -142,9 +138,6 @@ impl Service<Request> for Enter {
 }
 
 /// What is behind both.
-#[derive(Debug, Clone)]
-struct Inside(Arc<Hall>);
-
 #[derive(Debug)]
 struct Hall {
     app: Roomcast,
@@ -153,29 +146,34 @@ struct Hall {
     route: Route,
 }
 
-impl Service<Request> for Inside {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+impl Hall {
+    /// Whether sessions have nothing to do with the request but to be looked at: it shows a credential, or its cookie
+    /// names a session of somebody's, who is then its caller. Where an application with its own accounts has said who
+    /// that is, no cookie counts.
+    async fn knows(&self, request: &mut Request, secure: bool) -> Result<bool, Error> {
+        if shows_credential(request.headers(), request.uri()) {
+            return Ok(true);
+        }
+        if request.extensions().get::<Caller>().is_some() {
+            return Ok(false);
+        }
+        match session::shown(request.headers(), secure) {
+            Some(session) => announce_session(&self.identity, request, session).await,
+            None => Ok(false),
+        }
     }
 
-    fn call(&mut self, mut request: Request) -> Answering {
-        let hall = Arc::clone(&self.0);
-        Box::pin(async move {
-            if let Err(error) = announce(&hall.identity, &mut request).await {
-                return Ok(error.into_response());
-            }
-            let mut route = hall.route.clone();
-            let Some(notifier) = &hall.notifier else {
-                return route.call(request).await;
-            };
-            if let Err(error) = throttle::take_place(&hall.app, &mut request) {
-                return Ok(error.into_response());
-            }
-            Ok(notify(notifier, request, route).await)
-        })
+    async fn enter(&self, mut request: Request) -> Result<Response, Infallible> {
+        if let Err(error) = announce(&self.identity, &mut request).await {
+            return Ok(error.into_response());
+        }
+        let mut route = self.route.clone();
+        let Some(notifier) = &self.notifier else {
+            return route.call(request).await;
+        };
+        if let Err(error) = throttle::take_place(&self.app, &mut request) {
+            return Ok(error.into_response());
+        }
+        Ok(notify(notifier, request, route).await)
     }
 }

@@ -54,9 +54,7 @@ impl Roomcast {
         let changing = Router::from(api())
             .method_not_allowed_fallback(async || Error::MethodNotAllowed)
             .layer(entrance.clone().changing());
-        let accounts = Router::from(accounts())
-            .method_not_allowed_fallback(async || Error::MethodNotAllowed)
-            .layer(entrance.clone().with_sessions().changing());
+        let accounts = Router::from(accounts()).layer(entrance.clone().with_sessions().changing());
         let streams =
             Router::from(streams()).layer((map_response(sse::refuse_softly), entrance.clone()));
         let readable = Router::new()

@@ -146,13 +146,13 @@ impl Turn {
     }
 
     /// The position that the first event of this change will have.
-    pub fn position(&mut self) -> Position {
+    pub fn position(&self) -> Position {
         self.writer.queue.lock().unwrap().appended + 1
     }
 
     /// How many moves there have been before this change; nothing, where some are still to be made, so that only the
     /// database knows of them.
-    pub(crate) fn moves_before(&mut self) -> Option<u64> {
+    pub(crate) fn moves_before(&self) -> Option<u64> {
         let to_be_made = self.writer.queue.lock().unwrap().has_moves();
         // Nobody can make one in between.
         (!to_be_made).then(|| self.writer.registry.moves())
@@ -181,8 +181,8 @@ impl Turn {
             open.finish_turn();
         }
         let registry = Arc::clone(&self.writer.registry);
-        let before = self.position() - 1;
-        let (events, channels, appended) = place(before, &registry, events);
+        let (events, channels) = place(self.position(), &registry, events);
+        let appended = events.len() as u64;
         let pending = Pending {
             events,
             channels,
@@ -196,7 +196,7 @@ impl Turn {
         let mut queue = self.writer.queue.lock().unwrap();
         // Where nobody commits any more nobody would ever look; so it is dropped, and heard of.
         if !self.writer.seats.is_closed() {
-            queue.appended = appended;
+            queue.appended += appended;
             queue.pending.push(pending);
         }
         drop(queue);
@@ -212,8 +212,8 @@ impl Turn {
     /// # Errors
     /// When it fails for another reason.
     pub(super) async fn refusal(&mut self, event: &Event) -> sqlx::Result<Option<sqlx::Error>> {
-        let before = self.position() - 1;
-        let (events, channels, _) = place(before, &self.writer.registry, vec![event.clone()]);
+        let registry = &self.writer.registry;
+        let (events, channels) = place(self.position(), registry, vec![event.clone()]);
         let db = &mut self.open_mut().db;
         rows::say(db, "savepoint trial").await?;
         let (events, channels): (Vec<_>, Vec<_>) =
@@ -234,25 +234,24 @@ impl Turn {
     }
 }
 
-/// Gives events their places behind a position, and says under which channels they are looked up there, and which is
-/// the last. Whoever does so is the only one: nothing is locked, because the registry may be busy.
+/// Gives events their places from this one on, and says under which channels they are looked up there. Whoever does so
+/// is the only one: nothing is locked, because the registry may be busy.
 fn place(
-    mut at: Position,
+    first: Position,
     registry: &Registry,
     mut events: Vec<Event>,
-) -> (Vec<Event>, Vec<(String, Position)>, Position) {
+) -> (Vec<Event>, Vec<(String, Position)>) {
     events.retain(|event| !event.channels.is_empty());
     let mut channels = Vec::new();
-    for event in &mut events {
-        at += 1;
-        event.position = Some(at);
+    for (position, event) in (first..).zip(&mut events) {
+        event.position = Some(position);
         let names = event
             .channels
             .iter()
             .filter_map(|channel| rows::stored(channel, registry));
-        channels.extend(names.map(|name| (name, at)));
+        channels.extend(names.map(|name| (name, position)));
     }
-    (events, channels, at)
+    (events, channels)
 }
 
 impl Drop for Turn {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use sqlx::{Connection, Executor};
+use sqlx::Connection;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -148,7 +148,7 @@ impl Open {
         match rows::insert(&mut self.db, before, &events, &channels, "commit").await {
             Err(error) if rows::is_refusal(&error) => {
                 self.insert_one_by_one(all, error).await?;
-                self.db.execute("commit").await?;
+                rows::say(&mut self.db, "commit").await?;
             }
             inserted => inserted?,
         }
@@ -161,21 +161,21 @@ impl Open {
         all: &mut Vec<Pending>,
         refusal: sqlx::Error,
     ) -> sqlx::Result<()> {
-        self.db.execute("rollback to events").await?;
+        rows::say(&mut self.db, "rollback to events").await?;
         let (mut left, mut refusal) = (Vec::new(), refusal);
         for pending in std::mem::take(all) {
             if pending.events.is_empty() {
                 left.push(pending);
                 continue;
             }
-            self.db.execute("savepoint one").await?;
+            rows::say(&mut self.db, "savepoint one").await?;
             match pending.insert(&mut self.db).await {
                 Ok(()) => {
-                    self.db.execute("release one").await?;
+                    rows::say(&mut self.db, "release one").await?;
                     left.push(pending);
                 }
                 Err(error) if rows::is_refusal(&error) && !pending.changes_rows => {
-                    self.db.execute("rollback to one; release one").await?;
+                    rows::say(&mut self.db, "rollback to one; release one").await?;
                     tracing::error!(%error, "the database refused an event; it is not kept");
                     refusal = error;
                 }
@@ -193,7 +193,7 @@ impl Open {
     /// Leaves no transaction open, whatever state it is in.
     async fn reset(&mut self) {
         // Fails where the database has already rolled back by itself, which is as good.
-        let _ = self.db.execute("rollback").await;
+        let _ = rows::say(&mut self.db, "rollback").await;
         (self.begun, self.unfinished, self.unreleased) = (false, false, false);
     }
 }
@@ -382,7 +382,7 @@ impl Writer {
             if open.begun {
                 open.reset().await;
             }
-            open.db.execute("pragma wal_checkpoint(truncate)").await?;
+            rows::say(&mut open.db, "pragma wal_checkpoint(truncate)").await?;
             open.head.close(open.kept)?;
             open.db.close().await
         };
@@ -429,7 +429,7 @@ mod tests {
         let going_on = writer.rows.acquire().await.unwrap();
         let mut kept = Vec::new();
         for _ in 0..SEATS {
-            let mut turn = Turn::begin_appending(&writer).await.unwrap();
+            let turn = Turn::begin_appending(&writer).await.unwrap();
             assert_eq!(turn.position(), 1);
             kept.push(turn.keep(Vec::new(), Vec::new()));
         }

@@ -228,7 +228,8 @@ async fn turn_to_publish(
         let membership = app.registry().membership(connection, channel);
         membership.map(|membership| membership.access)
     };
-    let mut turn = app.log().begin_appending().await?;
+    let turn = app.log().begin_appending().await?;
+    // The room knows it, unless a change of rights is still to be told: then the database alone does.
     if turn.moves_before().is_some() {
         let may = held() >= Some(Access::Write);
         return Ok(may.then_some(turn));

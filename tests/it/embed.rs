@@ -90,8 +90,8 @@ async fn somebody_orders(shop: &TestApp) {
 async fn a_foreign_handler_that_panics_takes_nothing_with_it() {
     let app = TestApp::start().await;
     let panics = async |mut tx: Tx| -> StatusCode {
-        let user = "insert into users (id, name, rank, created_at) values ('x', 'x', 'user', 0)";
-        let _ = sqlx::query(user).execute(tx.db()).await;
+        let group = "insert into groups (id, name, created_at) values ('1', 'made', 1)";
+        sqlx::query(group).execute(tx.db()).await.unwrap();
         panic!("a mistake of the application's");
     };
     let at_once = async || -> StatusCode { panic!("before it waited for anything") };
@@ -111,6 +111,10 @@ async fn a_foreign_handler_that_panics_takes_nothing_with_it() {
             let expected = if path == "/fine" { 204 } else { 500 };
             assert_eq!(answer.status().as_u16(), expected, "{path}");
         }
+        let mut db = app.app.store().read().await.unwrap();
+        let made = sqlx::query_scalar("select count(*) from groups");
+        let made: i64 = made.fetch_one(&mut *db).await.unwrap();
+        assert_eq!(made, 0);
     };
     tokio::select! {
         () = server::serve(&app.app, listener, routes) => panic!("the server ended"),

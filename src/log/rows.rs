@@ -71,18 +71,20 @@ fn at_once(events: &[&Event]) -> usize {
 }
 
 fn push_channels(words: &mut QueryBuilder<Sqlite>, channels: &[&(String, Position)]) {
-    words.push("insert into event_channels (channel, position) ");
+    // The same channel named twice is the same as once.
+    words.push("insert or ignore into event_channels (channel, position) ");
     words.push_values(channels, |mut row, (channel, position)| {
         row.push_bind(channel.clone())
             .push_bind(position.cast_signed());
     });
-    // The same channel named twice is the same as once.
-    words.push(" on conflict do nothing; ");
+    words.push("; ");
 }
 
 fn push_events(words: &mut QueryBuilder<Sqlite>, events: &[&Event]) {
+    // To fail half done is enough, since all of it is taken back then; otherwise every page would be copied before it is
+    // changed.
     words.push(
-        "insert into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
+        "insert or fail into events (position, name, data, channels, origin_user, origin_socket, except_sockets, time) ",
     );
     words.push_values(events, |mut row, event| {
         let origin = event.origin.as_ref();

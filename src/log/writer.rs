@@ -139,14 +139,21 @@ impl Open {
         self.roll_back_unfinished().await?;
         let events: Vec<&Event> = all.iter().flat_map(|one| &one.events).collect();
         let before = match (self.begun, self.unreleased) {
-            (false, _) => "begin immediate; savepoint events; ",
+            (false, _) => "begin immediate; ",
             (true, true) => "release change; release turn; savepoint events; ",
             (true, false) => "savepoint events; ",
+        };
+        // Where nothing but events is in the transaction, it is its own savepoint.
+        let back = if self.begun {
+            "rollback to events"
+        } else {
+            "rollback; begin immediate"
         };
         let channels: Vec<_> = all.iter().flat_map(|one| &one.channels).collect();
         (self.begun, self.unreleased) = (true, false);
         match rows::insert(&mut self.db, before, &events, &channels, "commit").await {
             Err(error) if rows::is_refusal(&error) => {
+                rows::say(&mut self.db, back).await?;
                 self.insert_one_by_one(all, error).await?;
                 rows::say(&mut self.db, "commit").await?;
             }
@@ -161,7 +168,6 @@ impl Open {
         all: &mut Vec<Pending>,
         refusal: sqlx::Error,
     ) -> sqlx::Result<()> {
-        rows::say(&mut self.db, "rollback to events").await?;
         let (mut left, mut refusal) = (Vec::new(), refusal);
         for pending in std::mem::take(all) {
             if pending.events.is_empty() {

@@ -37,6 +37,10 @@ const READERS: u32 = 4;
 /// How long a request waits for one of them.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What the connection that writes keeps of the database in memory: 16 MiB, in the KiB that SQLite counts in if it is
+/// negative. Its own default is 2, which many channels at once exceed.
+const WRITER_CACHE: &str = "-16384";
+
 /// A connection to the database, inside a transaction where something is written.
 pub type Db = sqlx::SqliteConnection;
 
@@ -237,7 +241,9 @@ impl Store {
 
     /// A connection to write with. SQLite has one writer: see the log's turns.
     pub(crate) async fn writer(&self) -> Result<Db, OpenError> {
-        Db::connect_with(&self.options)
+        let options = SqliteConnectOptions::clone(&self.options);
+        let options = options.pragma("cache_size", WRITER_CACHE);
+        Db::connect_with(&options)
             .await
             .map_err(|source| OpenError::Database {
                 path: self.path.to_path_buf(),

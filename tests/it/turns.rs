@@ -13,14 +13,14 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::support::{Application, TestApp, Way, note};
 
-/// Makes the database take no event named `bad`.
+/// Makes the database take no event named `bad`, and leave those before it in the same statement.
 async fn refuses_bad(app: &TestApp) {
     let path = app.folder.path().join("test.db");
     let options = SqliteConnectOptions::new().filename(path);
     let mut db = SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql(
         "create trigger refuses before insert on events when new.name = 'bad'
-         begin select raise(abort, 'no'); end",
+         begin select raise(fail, 'no'); end",
     )
     .execute(&mut db)
     .await
@@ -111,13 +111,23 @@ async fn an_event_that_the_database_refuses_fails_alone() {
     // Its place is given to the next: nobody has come behind it.
     let third = appends(&app, note("global", &3)).await.unwrap();
     assert_eq!(third.position, second.position + 1);
+    // With others, and nothing but events in the transaction.
+    let (fourth, refused, fifth) = tokio::join!(
+        appends(&app, note("global", &4)),
+        appends(&app, bad()),
+        appends(&app, note("global", &5)),
+    );
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(fourth.unwrap().position, third.position + 1);
+    assert_eq!(fifth.unwrap().position, third.position + 3);
 
     let app = TestApp::start_in(app.stop().await, |_| {}).await;
     let ada = ada.moved_to(app.address);
     let mut back = ada.listens(Way::Sse, &format!("cursor={first}")).await;
     assert_eq!(back.welcome()["recovered"], json!(true));
-    assert_eq!(back.next_event().await["data"], json!(2));
-    assert_eq!(back.next_event().await["data"], json!(3));
+    for data in 2..=5 {
+        assert_eq!(back.next_event().await["data"], json!(data));
+    }
 }
 
 #[tokio::test]

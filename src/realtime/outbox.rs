@@ -29,7 +29,7 @@ struct Queue {
     /// What was pushed since [`Outbox::hold`]: it goes after an answer that is still being made.
     held: Option<VecDeque<Frame>>,
     bytes: usize,
-    /// What the transport has taken last, and is still sending as far as anybody knows.
+    /// What the transport has taken last, and is still sending.
     taken: usize,
     closed: Option<Close>,
     /// Who sends what waits, where that is not the connection's own task.
@@ -184,36 +184,29 @@ impl Outbox {
         }
     }
 
-    /// Takes all that waits. Whoever takes has sent what it took before.
+    /// Takes all that waits; it counts until the next take. Whoever takes has sent what it took before.
     pub fn try_take(&self) -> Option<Waiting> {
-        let mut frames = VecDeque::new();
-        match self.take_into(&mut frames) {
-            Taken::Frames => Some(Waiting::Frames(frames)),
+        let mut queue = self.queue.lock().unwrap();
+        let (mut frames, before) = (VecDeque::new(), queue.bytes);
+        match queue.take_into(&mut frames) {
+            Taken::Frames => {
+                queue.taken = before - queue.bytes;
+                Some(Waiting::Frames(frames))
+            }
             Taken::Closed(close) => Some(Waiting::Closed(close)),
             Taken::Nothing => None,
         }
     }
 
-    /// Takes all that waits, in exchange for an empty queue.
+    /// Takes all that waits, in exchange for an empty queue. For who can send at once: it counts no more, unless
+    /// [said otherwise](Self::sends).
     pub fn take_into(&self, frames: &mut VecDeque<Frame>) -> Taken {
-        let mut queue = self.queue.lock().unwrap();
-        if !queue.frames.is_empty() {
-            let held = queue.held.iter().flatten().map(weight).sum();
-            queue.taken = queue.bytes - held;
-            queue.bytes = held;
-            if !queue.newest.is_empty() {
-                queue.newest.clear();
-            }
-            std::mem::swap(&mut queue.frames, frames);
-            return Taken::Frames;
-        }
-        queue.taken = 0;
-        queue.closed.map_or(Taken::Nothing, Taken::Closed)
+        self.queue.lock().unwrap().take_into(frames)
     }
 
-    /// What was taken has been sent.
-    pub fn settle(&self) {
-        self.queue.lock().unwrap().taken = 0;
+    /// What was taken could not be sent at once: it counts until the next take.
+    pub fn sends<'a>(&self, frames: impl IntoIterator<Item = &'a Frame>) {
+        self.queue.lock().unwrap().taken = frames.into_iter().map(weight).sum();
     }
 }
 
@@ -223,6 +216,19 @@ fn weight(frame: &Frame) -> usize {
 }
 
 impl Queue {
+    fn take_into(&mut self, frames: &mut VecDeque<Frame>) -> Taken {
+        self.taken = 0;
+        if self.frames.is_empty() {
+            return self.closed.map_or(Taken::Nothing, Taken::Closed);
+        }
+        self.bytes = self.held.iter().flatten().map(weight).sum();
+        if !self.newest.is_empty() {
+            self.newest.clear();
+        }
+        std::mem::swap(&mut self.frames, frames);
+        Taken::Frames
+    }
+
     /// Lets go of what waits: the connection ends. The first reason stands.
     fn forget(&mut self, close: Close) {
         *self = Self {
@@ -386,6 +392,28 @@ mod tests {
             outbox.push(frame(position));
         }
         // Together they are too many for somebody who has not read the first.
+        assert_eq!(outbox.closed(), Some(Close::SlowConsumer));
+    }
+
+    #[test]
+    fn what_could_not_be_sent_at_once_counts_until_the_next_take() {
+        let outbox = Outbox::new(10_000);
+        let mut frames = VecDeque::new();
+        for round in 0..2 {
+            for position in 0..30 {
+                outbox.push(frame(position));
+            }
+            assert_eq!(outbox.take_into(&mut frames), Taken::Frames);
+            if round == 0 {
+                outbox.sends(&frames);
+                frames.clear();
+            }
+        }
+        assert_eq!(outbox.closed(), None);
+        outbox.sends(&frames);
+        for position in 0..50 {
+            outbox.push(frame(position));
+        }
         assert_eq!(outbox.closed(), Some(Close::SlowConsumer));
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
-use http::{HeaderValue, Request, Version, header};
+use http::{HeaderValue, Request, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -32,6 +32,7 @@ use super::loan::{Lent, Loan};
 use crate::app::Roomcast;
 use crate::config::Config;
 use crate::transport::stream::Offer;
+use crate::transport::upgrade::SaysWelcome;
 
 /// The most bytes of a request's head, and of what is read ahead of its body.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -53,13 +54,12 @@ const IDLE: Duration = Duration::from_secs(90);
 
 /// Serves a connection as it comes.
 pub(super) async fn plain(app: Roomcast, stream: TcpStream, peer: SocketAddr, router: Router) {
-    prepare(&stream, app.config());
     let loan = Arc::new(Loan::default());
     let lent = Deadline::new(Lent::new(stream, &loan), app.config().ping_timeout);
     // In a box, so that an event stream that goes on does not hold room for it.
     Box::pin(serve_http1(&app, lent, Some(&loan), peer, router)).await;
-    if let Some((stream, socket)) = loan.inherit() {
-        app.tasks().spawn(stream.run(socket));
+    if let Some((stream, (socket, head))) = loan.inherit() {
+        app.tasks().spawn(stream.run(socket, head));
     }
 }
 
@@ -71,7 +71,6 @@ pub(super) async fn secure(
     router: Router,
     config: Arc<ServerConfig>,
 ) {
-    prepare(&stream, app.config());
     let stream = tokio::select! {
         stream = handshake(stream, config, app.config().header_timeout) => stream,
         // Who has not begun by then is not waited for.
@@ -92,11 +91,16 @@ pub(super) async fn secure(
     }
 }
 
-/// What the operating system is to do with a connection. Where it cannot, the connection is as good as it is.
-fn prepare(stream: &TcpStream, config: &Config) {
+/// What the operating system is to do with a connection. One has it from the socket that listens, if that was prepared
+/// before it came: many come before a server is ready. Where it cannot be had, the connection is as good as it is.
+pub(super) fn prepare(socket: &SockRef<'_>, config: &Config) {
+    let patience = config.ping_timeout.max(Duration::from_secs(1));
+    // Set last.
+    if matches!(socket.tcp_user_timeout(), Ok(Some(time)) if time == patience) {
+        return;
+    }
     // Events are small and not to be waited for.
-    let _ = stream.set_nodelay(true);
-    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
     // Who is gone without a word takes no bytes and answers no question: found out as soon as by a WebSocket's ping.
     let keepalive = TcpKeepalive::new()
@@ -104,7 +108,7 @@ fn prepare(stream: &TcpStream, config: &Config) {
         .with_interval((config.ping_timeout / 3).max(Duration::from_secs(1)))
         .with_retries(3);
     let _ = socket.set_tcp_keepalive(&keepalive);
-    let _ = socket.set_tcp_user_timeout(Some(config.ping_timeout.max(Duration::from_secs(1))));
+    let _ = socket.set_tcp_user_timeout(Some(patience));
 }
 
 async fn handshake(
@@ -173,6 +177,15 @@ async fn serve_http1<S>(
     let (stopping, of) = (app.stopping().clone(), loan.cloned());
     let service = service.map_response(move |mut response: Response| {
         let left = of.as_ref().is_some_and(|loan| leave(&mut response, loan));
+        if let Some(loan) = &of
+            && response.extensions_mut().remove::<SaysWelcome>().is_some()
+        {
+            loan.hold_head();
+        }
+        // That has a header of its own there, and no request comes after it.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
         // Whoever keeps the connection for the next request would lose that.
         if left || stopping.is_cancelled() {
             let close = HeaderValue::from_static("close");
@@ -314,5 +327,34 @@ where
 {
     fn execute(&self, task: F) {
         self.0.spawn(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_prepared_also_those_that_came_before_the_server_was_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = Config::default();
+        let early = TcpStream::connect(address).await.unwrap();
+        prepare(&SockRef::from(&listener), &config);
+        let late = TcpStream::connect(address).await.unwrap();
+        for inherited in [false, true] {
+            let (stream, _) = listener.accept().await.unwrap();
+            let socket = SockRef::from(&stream);
+            let is_prepared = || {
+                let patience = socket.tcp_user_timeout().unwrap();
+                patience.is_some() && stream.nodelay().unwrap() && socket.keepalive().unwrap()
+            };
+            assert_eq!(is_prepared(), inherited);
+            prepare(&socket, &config);
+            assert!(is_prepared());
+        }
+        drop((early, late));
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 
@@ -88,6 +89,7 @@ async fn accept(
     router: Router,
     certificate: Option<Arc<Certificate>>,
 ) {
+    connection::prepare(&SockRef::from(&listener), app.config());
     let peers = Peers::new(app.config());
     let mut complained: Option<Instant> = None;
     loop {
@@ -102,14 +104,16 @@ async fn accept(
                     app.metrics().refuse(Refusal::TcpConnections);
                     continue;
                 };
+                connection::prepare(&SockRef::from(&stream), app.config());
                 let config = certificate.as_ref().map(|certificate| certificate.config());
                 let (of, router) = (app.clone(), router.clone());
                 let serving = async move {
                     let _place = place;
                     match config {
                         None => connection::plain(of, stream, peer, router).await,
+                        // In a box, because it is large, and a task is moved as it begins.
                         Some(config) => {
-                            connection::secure(of, stream, peer, router, config).await;
+                            Box::pin(connection::secure(of, stream, peer, router, config)).await;
                         }
                     }
                 };

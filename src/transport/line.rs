@@ -2,13 +2,15 @@
 //! waking the connection's own task. That does the rest: it reads, and waits where the client takes nothing.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use rustix::io::writev;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -73,8 +75,14 @@ struct Out {
 }
 
 impl Line {
-    /// A line, and its own task's end of it.
-    pub(super) fn new(stream: TcpStream, wire: Wire, feed: &Feed) -> (Arc<Self>, Own) {
+    /// A line, and its own task's end of it. `head` goes before all else.
+    pub(super) fn new(
+        stream: TcpStream,
+        wire: Wire,
+        head: Vec<u8>,
+        feed: &Feed,
+    ) -> (Arc<Self>, Own) {
+        let head = (!head.is_empty()).then(|| Bytes::from(head));
         let line = Arc::new(Self {
             stream,
             wire,
@@ -83,7 +91,7 @@ impl Line {
             out: Mutex::new(Out {
                 open: false,
                 broken: false,
-                left: VecDeque::new(),
+                left: head.into_iter().collect(),
                 kept: VecDeque::new(),
                 told: None,
                 written: Instant::now(),
@@ -135,6 +143,12 @@ impl Line {
         if !out.left.is_empty() {
             return Ok(true);
         }
+        if !out.kept.is_empty() {
+            // They have gone out meanwhile, with whatever the connection's own task has flushed.
+            out.kept = VecDeque::new();
+            out.written = Instant::now();
+            self.delivered(out.told.take(), out.written);
+        }
         match self.connection.outbox.take_into(frames) {
             Taken::Frames => {}
             Taken::Closed(close) => return Err(End::Close(close)),
@@ -148,19 +162,18 @@ impl Line {
         }
         out.written = Instant::now();
         if !out.left.is_empty() {
+            self.connection.outbox.sends(&*frames);
             out.told = told;
             out.kept = std::mem::take(frames);
             return Ok(true);
         }
         self.delivered(told, out.written);
         frames.clear();
-        drop(out);
-        self.connection.outbox.settle();
         Ok(false)
     }
 
-    /// Sends what others could not. Whether the client takes no more now: then what is left is to be flushed, and
-    /// [that](Self::flushed) said.
+    /// Sends what others could not. Whether the client takes no more now: then what is left is to be flushed, and the same
+    /// asked again.
     pub(super) fn is_stuck(&self, feed: &mut Feed) -> Result<bool, End> {
         // What waited while the client took the last was perhaps said after the end.
         feed.check_term();
@@ -170,22 +183,13 @@ impl Line {
     /// Writes frames that are in no outbox, behind what is left. What the kernel does not take is left, too.
     pub(super) fn put(&self, frames: &VecDeque<Frame>) -> io::Result<()> {
         let mut out = self.out.lock().unwrap();
-        out.drain(&self.stream)?;
         if out.left.is_empty() {
             return out.write(&self.stream, self.wire, frames);
         }
         let bytes = frames.iter().map(|frame| self.wire.bytes(frame).clone());
         out.left.extend(bytes);
+        out.drain(&self.stream)?;
         Ok(())
-    }
-
-    /// What was left has gone out.
-    pub(super) fn flushed(&self) {
-        let mut out = self.out.lock().unwrap();
-        out.written = Instant::now();
-        out.kept = VecDeque::new();
-        let told = out.told.take();
-        self.delivered(told, out.written);
     }
 
     fn delivered(&self, told: Option<Instant>, now: Instant) {
@@ -221,7 +225,7 @@ impl Out {
             && frames.len() == 1
         {
             let bytes = wire.bytes(frame);
-            let taken = taken(stream.try_write(bytes))?;
+            let taken = write(stream, bytes)?;
             if taken < bytes.len() {
                 self.left.push_back(bytes.slice(taken..));
             }
@@ -239,7 +243,7 @@ impl Out {
                 count += 1;
                 length += framed.len();
             }
-            let mut taken = taken(stream.try_write_vectored(&slices[..count]))?;
+            let mut taken = write_vectored(stream, &slices[..count])?;
             if taken == length {
                 continue;
             }
@@ -260,19 +264,44 @@ impl Out {
     /// Writes what was left, as much of it as the kernel takes, and says how many bytes that were.
     fn drain(&mut self, stream: &TcpStream) -> io::Result<usize> {
         let mut drained = 0;
-        while let Some(bytes) = self.left.front_mut() {
-            let taken = taken(stream.try_write(bytes))?;
-            drained += taken;
-            match taken {
-                0 => break,
-                taken if taken < bytes.len() => bytes.advance(taken),
-                _ => {
-                    self.left.pop_front();
-                }
+        while !self.left.is_empty() {
+            let mut slices = [IoSlice::new(&[]); TOGETHER];
+            for (slice, bytes) in slices.iter_mut().zip(&self.left) {
+                *slice = IoSlice::new(bytes);
             }
+            let count = self.left.len().min(TOGETHER);
+            let mut taken = write_vectored(stream, &slices[..count])?;
+            if taken == 0 {
+                break;
+            }
+            drained += taken;
+            while let Some(bytes) = self.left.front_mut() {
+                if taken < bytes.len() {
+                    bytes.advance(taken);
+                    break;
+                }
+                taken -= bytes.len();
+                self.left.pop_front();
+            }
+        }
+        if self.left.is_empty() {
+            // Most connections never need room for it again.
+            self.left = VecDeque::new();
         }
         Ok(drained)
     }
+}
+
+/// Writes as much as the kernel takes. Not by way of the C library, which would look each time whether somebody cancels
+/// the thread.
+fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    taken(stream.try_io(Interest::WRITABLE, || {
+        Ok(send(stream, bytes, SendFlags::NOSIGNAL)?)
+    }))
+}
+
+fn write_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    taken(stream.try_io(Interest::WRITABLE, || Ok(writev(stream, slices)?)))
 }
 
 /// How much was written; nothing, where that would have to wait.
@@ -330,7 +359,7 @@ impl AsyncRead for Own {
             let room = buffer.initialize_unfilled();
             let mut taken = None;
             let read = stream.try_io(Interest::READABLE, || {
-                let count = (&*SockRef::from(stream)).read(room)?;
+                let (count, _) = recv(stream, &mut *room, RecvFlags::empty())?;
                 taken = Some(count);
                 // Less than there is room for was all that there is. To say so now spares a call that finds nothing; it
                 // is said for the event that led here, so that a later one is not missed.
@@ -366,7 +395,7 @@ impl AsyncWrite for Own {
         let line = &self.line;
         let mut out = line.out.lock().unwrap();
         let taken = if out.left.is_empty() {
-            taken(line.stream.try_write(bytes))?
+            write(&line.stream, bytes)?
         } else {
             0
         };

@@ -1,5 +1,5 @@
 //! An event stream that has its connection to itself: HTTP/1.1 on plain TCP. The HTTP library has read the request and
-//! written the head of the answer; from there on events go out as those of a WebSocket do, without it.
+//! made the head of the answer; from there on events go out as those of a WebSocket do, without it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -56,9 +56,9 @@ impl Offer {
 }
 
 impl Stream {
-    /// Sends all that there is to send, to the end of one of both.
-    pub(crate) fn run(self, socket: TcpStream) -> impl Future<Output = ()> {
-        let (line, own) = Line::new(socket, Wire::Stream(self.format), &self.feed);
+    /// Sends all that there is to send, behind the head of the answer, to the end of one of both.
+    pub(crate) fn run(self, socket: TcpStream, head: Vec<u8>) -> impl Future<Output = ()> {
+        let (line, own) = Line::new(socket, Wire::Stream(self.format), head, &self.feed);
         let open = Open {
             feed: self.feed,
             line,
@@ -118,7 +118,6 @@ impl Open {
     async fn catch_up(&mut self) -> Result<(), End> {
         while self.line.is_stuck(&mut self.feed)? {
             self.own.flush().await.map_err(|_| End::Gone)?;
-            self.line.flushed();
         }
         Ok(())
     }

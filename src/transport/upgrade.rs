@@ -17,6 +17,10 @@ use crate::app::Roomcast;
 use crate::error::Error;
 use crate::realtime::connection::Transport;
 
+/// Stands in the answer to a handshake after which the server is the first to speak: both may go out together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SaysWelcome;
+
 /// Opens a WebSocket.
 ///
 /// What goes over it is described with AsyncAPI: /asyncapi.json.
@@ -35,7 +39,7 @@ pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -
     } else {
         handshake(&request)
     };
-    let agreed = match handshake {
+    let mut agreed = match handshake {
         Ok(agreed) => agreed,
         Err(response) => return *response,
     };
@@ -62,6 +66,7 @@ pub(crate) async fn upgrade(State(app): State<Roomcast>, mut request: Request) -
             }
         }
     });
+    agreed.extensions_mut().insert(SaysWelcome);
     agreed
 }
 

@@ -44,10 +44,10 @@ pub(super) async fn run(upgraded: Upgraded, feed: Feed, app: Roomcast) {
             let read = read_buf.to_vec();
             // It holds all of the library's buffer.
             drop(read_buf);
-            let Some(stream) = io.into_inner().into_inner().keep() else {
+            let Some((stream, head)) = io.into_inner().into_inner().keep() else {
                 return;
             };
-            let (line, own) = Line::new(stream, Wire::WebSocket, &feed);
+            let (line, own) = Line::new(stream, Wire::WebSocket, head, &feed);
             tasks.spawn(begin(own, read, feed, app, Some(line)).await.run());
         }
         Err(upgraded) => {
@@ -174,7 +174,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn catch_up(&mut self, line: &Line) -> Result<(), End> {
         while line.is_stuck(&mut self.feed)? {
             self.socket.flush().await?;
-            line.flushed();
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const PROGRAM = new URL('../target/release/roomcast', import.meta.url).pathname;
+const PROGRAM = process.env.PROGRAM ?? new URL('../target/release/roomcast', import.meta.url).pathname;
 const SECONDS = 5;
 
 function send(agent, port, cookie, method, path, body) {

@@ -477,7 +477,7 @@ impl State {
     fn exit(&mut self, channel: &Channel, connection: &Connection, parting: Parting) {
         if let Some(room) = self.rooms.get_mut(channel) {
             let place = channel.kind().place();
-            if room.members.remove(&connection.id).is_some() {
+            if room.members.swap_remove(&connection.id).is_some() {
                 self.figures.memberships[place] -= 1;
             }
             if room.members.is_empty() {

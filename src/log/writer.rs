@@ -168,7 +168,7 @@ impl Open {
         all: &mut Vec<Pending>,
         refusal: sqlx::Error,
     ) -> sqlx::Result<()> {
-        let (mut left, mut refusal) = (Vec::new(), refusal);
+        let (mut left, mut refused, mut refusal) = (Vec::new(), Vec::new(), refusal);
         for pending in std::mem::take(all) {
             if pending.events.is_empty() {
                 left.push(pending);
@@ -184,15 +184,18 @@ impl Open {
                     rows::say(&mut self.db, "rollback to one; release one").await?;
                     tracing::error!(%error, "the database refused an event; it is not kept");
                     refusal = error;
+                    refused.push(pending);
                 }
                 Err(error) => return Err(error),
             }
         }
-        *all = left;
-        // Where nobody is left the log may be broken, and whoever watches it has to know.
-        if all.is_empty() {
+        // Where nobody is left the log may be broken, and whoever watches it has to know. They hear of it once their places
+        // have been taken back: what they say next has those.
+        if left.is_empty() {
+            *all = refused;
             return Err(refusal);
         }
+        *all = left;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ pub mod data;
 pub mod event;
 pub mod figures;
 pub mod outbox;
+pub(crate) mod prefetch;
 mod presence;
 pub mod protocol;
 pub mod registry;

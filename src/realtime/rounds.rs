@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
+use super::prefetch::prefetch;
 use super::protocol::Frame;
 
 /// After so many others have their turn: requests, and whoever is read from.
@@ -20,6 +21,9 @@ const KEPT_FRAMES: usize = 64;
 pub trait Reader: Debug + Send + Sync {
     /// Sends what waits. `frames` is empty before and after; it is there so that nobody has to allocate.
     fn serve(&self, frames: &mut VecDeque<Frame>);
+
+    /// Has fetched what it refers to, since it is served next.
+    fn approach(&self) {}
 
     /// Ends: serving it failed in a way that it must not.
     fn fail(&self);
@@ -51,7 +55,9 @@ impl Rounds {
                 self.rung.notified().await;
                 continue;
             }
-            for (served, reader) in turn.drain(..).enumerate() {
+            let (mut rest, mut served) = (turn.drain(..), 0);
+            while let Some(reader) = rest.next() {
+                look_ahead(rest.as_slice());
                 // Whoever makes it stumble is not to take the others with it.
                 let serving = AssertUnwindSafe(|| reader.serve(&mut frames));
                 if catch_unwind(serving).is_err() {
@@ -59,12 +65,24 @@ impl Rounds {
                     reader.fail();
                 }
                 frames.clear();
-                if served % SLICE == SLICE - 1 {
+                served += 1;
+                if served % SLICE == 0 {
                     frames.shrink_to(KEPT_FRAMES);
                     yield_now().await;
                 }
             }
         }
+    }
+}
+
+/// Has fetched who is served after the next, and what the next refers to. With a thousand, what the kernel does for each
+/// has driven out the others.
+fn look_ahead(rest: &[Arc<dyn Reader>]) {
+    if let Some(next) = rest.first() {
+        next.approach();
+    }
+    if let Some(after) = rest.get(1) {
+        prefetch(&**after);
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use rustix::io::writev;
+use rustix::io::{Errno, writev};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -20,6 +20,7 @@ use super::feed::{self, Feed};
 use super::socket::End;
 use crate::app::Roomcast;
 use crate::realtime::outbox::Taken;
+use crate::realtime::prefetch::prefetch;
 use crate::realtime::protocol::{Format, Frame};
 use crate::realtime::rounds::Reader;
 use crate::realtime::{Close, Connection};
@@ -208,6 +209,10 @@ impl Reader for Line {
         }
     }
 
+    fn approach(&self) {
+        prefetch(&self.connection.outbox);
+    }
+
     fn fail(&self) {
         self.connection.outbox.cut(Close::Internal);
     }
@@ -295,18 +300,24 @@ impl Out {
 /// Writes as much as the kernel takes. Not by way of the C library, which would look each time whether somebody cancels
 /// the thread.
 fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    taken(stream.try_io(Interest::WRITABLE, || {
-        Ok(send(stream, bytes, SendFlags::NOSIGNAL)?)
-    }))
+    write_by(stream, || send(stream, bytes, SendFlags::NOSIGNAL))
 }
 
 fn write_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    taken(stream.try_io(Interest::WRITABLE, || Ok(writev(stream, slices)?)))
+    write_by(stream, || writev(stream, slices))
 }
 
-/// How much was written; nothing, where that would have to wait.
-fn taken(written: io::Result<usize>) -> io::Result<usize> {
-    match written {
+/// How much was written; nothing, where that would have to wait. What the runtime knows of the socket is only asked then,
+/// and told: it is in memory of its own, which most who are written to never need.
+fn write_by(
+    stream: &TcpStream,
+    write: impl Fn() -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    match write() {
+        Err(Errno::AGAIN) => {}
+        written => return Ok(written?),
+    }
+    match stream.try_io(Interest::WRITABLE, || Ok(write()?)) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
         written => written,
     }

@@ -8,8 +8,12 @@ use tokio::time::Instant;
 use super::{Move, Registry, State};
 use crate::realtime::channel::Kind;
 use crate::realtime::connection::{Connection, ConnectionId, SocketId, Transport};
+use crate::realtime::prefetch::prefetch;
 use crate::realtime::protocol::Frame;
 use crate::realtime::{Channel, Event};
+
+/// So many members ahead of the one that is delivered to are fetched: as long as that takes.
+const AHEAD: usize = 4;
 
 impl Registry {
     /// Delivers a volatile event to whoever is there.
@@ -97,7 +101,13 @@ impl State {
                 then(&entry.connection);
             }
         } else if let Some(room) = self.rooms.get(channel) {
-            room.members.values().for_each(then);
+            let mut ahead = room.members.values().skip(AHEAD);
+            for connection in room.members.values() {
+                if let Some(next) = ahead.next() {
+                    prefetch(&**next);
+                }
+                then(connection);
+            }
         }
     }
 }

@@ -221,6 +221,9 @@ fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 
 /// What stands behind `?token=`, for browsers, whose WebSocket and EventSource send no headers of one's own.
 fn tokens(uri: &Uri) -> Result<Vec<String>, Error> {
+    if uri.query().is_none() {
+        return Ok(Vec::new());
+    }
     let query = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|_| Error::invalid("invalid-query", "The query is not one of form fields."))?;
     let tokens = query.0.into_iter().filter(|(name, _)| name == "token");

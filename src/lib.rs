@@ -56,6 +56,7 @@ mod password;
 mod policy;
 pub mod rules;
 mod session;
+mod timeout;
 pub mod token;
 
 pub mod realtime;

@@ -190,15 +190,17 @@ impl Publish {
             let message = format!("expected 1 to {MAX_NAMES} channels");
             return Err(wrong("channels", message));
         }
-        let mut seen = HashSet::new();
-        let mut channels = Vec::new();
+        let mut channels = Vec::with_capacity(asked.channels.len());
         for (n, name) in asked.channels.iter().enumerate() {
             let channel: Channel = name
                 .parse()
                 .map_err(|error| wrong(&format!("channels[{n}]"), format!("{error}")))?;
-            if seen.insert(channel.clone()) {
-                channels.push(channel);
-            }
+            channels.push(channel);
+        }
+        // Most have one.
+        if channels.len() > 1 {
+            let mut seen = HashSet::new();
+            channels.retain(|channel| seen.insert(channel.clone()));
         }
         let name = asked.event.parse();
         let name = name.map_err(|error| wrong("event", format!("{error}")))?;

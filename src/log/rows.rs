@@ -114,8 +114,7 @@ pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
 
 /// Channels as they are stored.
 pub(super) fn names(channels: &[Channel]) -> String {
-    let names: Vec<_> = channels.iter().map(Channel::as_str).collect();
-    serde_json::Value::from(names).to_string()
+    serde_json::to_string(channels).expect("names are texts")
 }
 
 /// Sockets as they are stored; none, where there are none.

@@ -18,6 +18,7 @@ use crate::realtime::cursor::Position;
 use crate::realtime::registry::Move;
 use crate::realtime::{Cursor, Event, Registry};
 use crate::store::Db;
+use crate::timeout::within;
 
 /// How long a change waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -81,7 +82,7 @@ async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, CommitError
 async fn in_time<T>(
     waiting: impl Future<Output = Result<T, CommitError>>,
 ) -> Result<T, CommitError> {
-    let came = tokio::time::timeout(PATIENCE, waiting).await;
+    let came = within(PATIENCE, waiting).await;
     came.unwrap_or(Err(CommitError::Busy))
 }
 

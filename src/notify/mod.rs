@@ -35,6 +35,7 @@ use crate::error::Error;
 use crate::limits::Place;
 use crate::log::{Keeping, Log};
 use crate::realtime::{Channel, Cursor, Data, Event, EventName, Origin, SocketId};
+use crate::timeout::within;
 use transaction::{Outcome, Slot};
 
 /// The position of a request in the log: on a mutation that of its own last notification, on a GET one from before the
@@ -252,7 +253,7 @@ async fn change(log: Log, mut request: Request, mut route: Route) -> Changed {
     let origin = origin(&request);
     let slot = Slot::new(log.clone());
     request.extensions_mut().insert(slot.clone());
-    let answered = tokio::time::timeout(HANDLER_TIME, route.call(request)).await;
+    let answered = within(HANDLER_TIME, route.call(request)).await;
     let outcome = slot.take();
     let settled = match answered {
         Ok(Ok(response)) => settle(&log, response, outcome, origin.as_ref()).await,
@@ -328,7 +329,7 @@ async fn read_body(
     let (parts, mut body) = request.into_parts();
     if body.size_hint().lower() <= max_bytes as u64 {
         let collecting = Limited::new(&mut body, max_bytes).collect();
-        let collected = tokio::time::timeout(patience, collecting).await;
+        let collected = within(patience, collecting).await;
         match collected.map_err(|_| Error::Timeout)? {
             Ok(bytes) => return Ok(Request::from_parts(parts, Body::from(bytes.to_bytes()))),
             Err(error) if error.is::<LengthLimitError>() => {}

@@ -15,6 +15,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -25,7 +26,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use super::Deadline;
 use super::loan::{Lent, Loan};
@@ -167,37 +168,28 @@ async fn serve_http1<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let begun = CancellationToken::new();
-    let service = router.map_request({
-        let begun = begun.clone();
-        move |request| {
-            begun.cancel();
-            with_peer(request, peer)
+    let (begins, about) = (
+        begun.clone(),
+        Arc::new((app.stopping().clone(), loan.cloned())),
+    );
+    // What there is to know of the connection is behind one pointer: each request takes it along.
+    let service = service_fn(move |request| {
+        if !begins.is_cancelled() {
+            begins.cancel();
         }
-    });
-    let (stopping, of) = (app.stopping().clone(), loan.cloned());
-    let service = service.map_response(move |mut response: Response| {
-        let left = of.as_ref().is_some_and(|loan| leave(&mut response, loan));
-        if let Some(loan) = &of
-            && response.extensions_mut().remove::<SaysWelcome>().is_some()
-        {
-            loan.hold_head();
+        let answering = router.clone().call(with_peer(request, peer));
+        let about = Arc::clone(&about);
+        async move {
+            let (stopping, loan) = &*about;
+            let response = answering.await;
+            response.map(|response| complete(response, stopping, loan.as_ref()))
         }
-        // That has a header of its own there, and no request comes after it.
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return response;
-        }
-        // Whoever keeps the connection for the next request would lose that.
-        if left || stopping.is_cancelled() {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
-        }
-        response
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.config().header_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
@@ -211,6 +203,30 @@ async fn serve_http1<S>(
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "a connection ended early");
     }
+}
+
+/// Sees to what an answer means for its connection.
+fn complete(
+    mut response: Response,
+    stopping: &CancellationToken,
+    loan: Option<&Arc<Loan>>,
+) -> Response {
+    let left = loan.is_some_and(|loan| leave(&mut response, loan));
+    if let Some(loan) = loan
+        && response.extensions_mut().remove::<SaysWelcome>().is_some()
+    {
+        loan.hold_head();
+    }
+    // That has a header of its own there, and no request comes after it.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    // Whoever keeps the connection for the next request would lose that.
+    if left || stopping.is_cancelled() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 /// Leaves the socket to an event stream, where that goes out as it is. Whether it does.

@@ -10,9 +10,10 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Db;
+use crate::timeout::within;
 
 /// How long a connection is believed to work since it was last asked.
 const TRUST: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ impl Readers {
     /// One of them, as soon as one is free.
     pub(super) async fn acquire(&self) -> sqlx::Result<Reader> {
         let place = Arc::clone(&self.0.places).acquire_owned();
-        let place = timeout(self.0.patience, place)
+        let place = within(self.0.patience, place)
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)?
             .map_err(|_| sqlx::Error::PoolClosed)?;

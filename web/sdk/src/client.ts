@@ -1,9 +1,11 @@
 /** The client: one connection for all rooms of a page, on whichever transport the network lets through. */
 
 import { pause } from "./backoff.js";
+import { debug } from "./debug.js";
 import { Emitter, type ListenOptions, type Unsubscribe } from "./emitter.js";
 import { RoomcastError } from "./error.js";
 import { identity } from "./identity.js";
+import { Ladder } from "./ladder.js";
 import type { ClientEvents, ClientOptions, State, StateChange } from "./options.js";
 import { Outgoing } from "./outgoing.js";
 import {
@@ -33,9 +35,6 @@ const TRANSPORTS: Record<TransportName, Open> = { websocket, sse, polling };
 const GOOD = 5_000;
 /** What is added to the server's heartbeat before the line counts as dead. */
 const SLACK = 20_000;
-/** When a better transport is tried again, and at most how long after. */
-const CLIMB = 60_000;
-const MAX_CLIMB = 30 * 60_000;
 
 export class Roomcast implements Host {
   readonly #options: ClientOptions;
@@ -45,7 +44,7 @@ export class Roomcast implements Host {
   readonly #rooms = new Map<string, Room<never>>();
   readonly #active = new Set<Room<never>>();
   readonly #outgoing: Outgoing;
-  readonly #transports: readonly TransportName[];
+  readonly #ladder: Ladder;
   #state: State = "idle";
   #user: User | null | undefined;
   #cursor: Cursor | undefined;
@@ -57,9 +56,6 @@ export class Roomcast implements Host {
   #asked: readonly Room<never>[] = [];
   #opened = 0;
   #attempt = 0;
-  #rung = 0;
-  #failures = 0;
-  #climbs = 0;
   #token: string | undefined;
   #renewed = false;
   #heartbeat = 25_000;
@@ -79,8 +75,7 @@ export class Roomcast implements Host {
     if (!base.pathname.endsWith("/")) base.pathname += "/";
     base.search = base.hash = "";
     this.#base = base;
-    this.#transports = options.transports ?? ["websocket", "sse", "polling"];
-    if (this.#transports.length === 0) throw new TypeError("transports is empty; name at least one of websocket, sse and polling");
+    this.#ladder = new Ladder(options.transports);
     this.#outgoing = new Outgoing(options.ackTimeout ?? 10_000, options.queue);
   }
 
@@ -99,7 +94,7 @@ export class Roomcast implements Host {
   }
 
   get transport(): TransportName | null {
-    return this.#state === "connected" ? (this.#transports[this.#rung] ?? null) : null;
+    return this.#state === "connected" ? this.#ladder.transport : null;
   }
 
   /** The last position in the log that this client has seen. */
@@ -225,7 +220,7 @@ export class Roomcast implements Host {
         return this.#retry({});
       }
     }
-    const name = this.#transports[this.#rung] as TransportName;
+    const name = this.#ladder.transport;
     // Over a WebSocket a new room is joined by a command, which knows the cursor of its own state and says what one is.
     const channels = [...this.#active].filter((room) => name !== "websocket" || (room.entered && room.meta === undefined));
     // What came of them is in their state, up to where the client is.
@@ -296,7 +291,6 @@ export class Roomcast implements Host {
     this.#heartbeat = frame.heartbeat * 1_000;
     this.#listen();
     this.#cursor = frame.cursor;
-    this.#failures = 0;
     this.#renewed = false;
     this.#climb();
     for (const name of ["retry", "lost"] as const) this.#timers.stop(name);
@@ -427,24 +421,18 @@ export class Roomcast implements Host {
   }
 
   #descend(): void {
-    this.#failures += 1;
-    if ((this.#failures < 2 && this.#climbs === 0) || this.#rung + 1 >= this.#transports.length) return;
-    this.#failures = 0;
-    this.#rung += 1;
+    if (!this.#ladder.descend()) return;
     this.#attempt = 0;
-    this.#debug("falling back to", this.#transports[this.#rung]);
+    this.#debug("falling back to", this.#ladder.transport);
   }
 
   /** Once it has fallen back, tries the first transport again after a while. */
   #climb(): void {
     this.#timers.stop("climb");
-    if (this.#rung === 0) {
-      this.#climbs = 0;
-      return;
-    }
-    this.#timers.after("climb", Math.min(CLIMB * 2 ** this.#climbs, MAX_CLIMB), () => {
-      this.#climbs += 1;
-      this.#rung = 0;
+    const wait = this.#ladder.holds();
+    if (wait === undefined) return;
+    this.#timers.after("climb", wait, () => {
+      this.#ladder.climb();
       void this.#open();
     });
   }
@@ -542,9 +530,7 @@ export class Roomcast implements Host {
   }
 
   #debug(...words: unknown[]): void {
-    const { debug } = this.#options;
-    if (typeof debug === "function") debug("roomcast", ...words);
-    else if (debug ?? stored()) console.debug("roomcast", ...words);
+    debug(this.#options.debug, ...words);
   }
 }
 
@@ -553,12 +539,4 @@ function from(cursor: Cursor | undefined, rooms: readonly Room<never>[]): Cursor
   let first = cursor;
   for (const { seen } of rooms) if (seen !== undefined && (first === undefined || covers(first, seen))) first = seen;
   return first;
-}
-
-function stored(): boolean {
-  try {
-    return globalThis.localStorage?.getItem("roomcast:debug") !== null && globalThis.localStorage !== undefined;
-  } catch {
-    return false;
-  }
 }

@@ -13,13 +13,17 @@ const MAX_LINES: usize = 500;
 const MAX_ARCHITECTURE_LINES: usize = 230;
 
 /// What modules may use of ours; those not named may use anything but `app`.
-const MAY_USE: [(&str, &[&str]); 6] = [
+const MAY_USE: [(&str, &[&str]); 7] = [
     ("realtime", &[]),
-    ("store", &["realtime"]),
-    ("log", &["realtime", "store"]),
+    ("timeout", &[]),
+    ("store", &["realtime", "timeout"]),
+    ("log", &["realtime", "store", "timeout"]),
     ("policy", &["caller", "realtime", "rules", "store"]),
     ("rules", &["config", "realtime"]),
-    ("notify", &["caller", "error", "limits", "log", "realtime"]),
+    (
+        "notify",
+        &["caller", "error", "limits", "log", "realtime", "timeout"],
+    ),
 ];
 
 /// Who makes the application and who serves it.

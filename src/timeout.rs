@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::poll;
 use tokio::time::{error::Elapsed, timeout};
 
-/// What comes, if it comes within that time.
+/// What comes, if it comes within that time. What is not there when it is first asked is asked once more at once, and has
+/// its time from then on.
 ///
 /// # Errors
 /// When it does not.

@@ -8,8 +8,9 @@ const LINE: usize = 64;
 /// Has all of something fetched, while something else is done.
 pub(crate) fn prefetch<T: ?Sized>(something: &T) {
     let first = std::ptr::from_ref(something).cast::<u8>();
-    for offset in (0..size_of_val(something)).step_by(LINE) {
+    let before = first.addr() % LINE;
+    for offset in (0..before + size_of_val(something)).step_by(LINE) {
         // Into the first cache.
-        prefetch_read_data::<u8, 0>(first.wrapping_add(offset));
+        prefetch_read_data::<u8, 0>(first.wrapping_sub(before).wrapping_add(offset));
     }
 }

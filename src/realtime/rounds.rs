@@ -8,23 +8,19 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use tokio::time::Instant;
 
 use super::prefetch::prefetch;
 use super::protocol::Frame;
 
 /// After so many others have their turn: requests, and whoever is read from.
 const SLICE: usize = 32;
-/// So many are served by one look at the clock: it is a tenth of what serving costs beside the kernel's part.
-const BY_ONE_LOOK: usize = 8;
 /// What is kept of the room for frames from one to the next; more than that only a burst has needed.
 const KEPT_FRAMES: usize = 64;
 
 /// Somebody who can be sent to at once, without waiting.
 pub trait Reader: Debug + Send + Sync {
-    /// Sends what waits. `frames` is empty before and after; it is there so that nobody has to allocate. `now` may be some
-    /// microseconds old.
-    fn serve(&self, frames: &mut VecDeque<Frame>, now: Instant);
+    /// Sends what waits. `frames` is empty before and after; it is there so that nobody has to allocate.
+    fn serve(&self, frames: &mut VecDeque<Frame>);
 
     /// Has fetched what it refers to, since it is served next.
     fn approach(&self) {}
@@ -59,11 +55,11 @@ impl Rounds {
                 self.rung.notified().await;
                 continue;
             }
-            let (mut rest, mut served, mut now) = (turn.drain(..), 0, Instant::now());
+            let (mut rest, mut served) = (turn.drain(..), 0);
             while let Some(reader) = rest.next() {
                 look_ahead(rest.as_slice());
                 // Whoever makes it stumble is not to take the others with it.
-                let serving = AssertUnwindSafe(|| reader.serve(&mut frames, now));
+                let serving = AssertUnwindSafe(|| reader.serve(&mut frames));
                 if catch_unwind(serving).is_err() {
                     tracing::error!("sending to a connection failed in a way that it must not");
                     reader.fail();
@@ -73,9 +69,6 @@ impl Rounds {
                 if served % SLICE == 0 {
                     frames.shrink_to(KEPT_FRAMES);
                     yield_now().await;
-                }
-                if served % BY_ONE_LOOK == 0 {
-                    now = Instant::now();
                 }
             }
         }
@@ -107,7 +100,7 @@ mod tests {
     }
 
     impl Reader for Stumbling {
-        fn serve(&self, _frames: &mut VecDeque<Frame>, _now: Instant) {
+        fn serve(&self, _frames: &mut VecDeque<Frame>) {
             self.served.fetch_add(1, Ordering::Relaxed);
             assert!(!self.stumbles, "it stumbles");
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
+use futures_util::TryFutureExt;
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -177,13 +178,9 @@ async fn serve_http1<S>(
         if !begins.is_cancelled() {
             begins.cancel();
         }
-        let answering = router.clone().call(with_peer(request, peer));
         let about = Arc::clone(&about);
-        async move {
-            let (stopping, loan) = &*about;
-            let response = answering.await;
-            response.map(|response| complete(response, stopping, loan.as_ref()))
-        }
+        let answering = router.clone().call(with_peer(request, peer));
+        answering.map_ok(move |response| complete(response, &about.0, about.1.as_ref()))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

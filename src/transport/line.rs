@@ -132,8 +132,8 @@ impl Line {
     }
 
     /// Sends what waits, as much of it as the kernel takes; whether it takes no more now. `frames` is empty before and
-    /// after; `now` is when that is, or a little before.
-    fn send(&self, frames: &mut VecDeque<Frame>, now: Instant) -> Result<bool, End> {
+    /// after.
+    fn send(&self, frames: &mut VecDeque<Frame>) -> Result<bool, End> {
         let mut out = self.out.lock().unwrap();
         if !out.open {
             return Ok(false);
@@ -147,8 +147,8 @@ impl Line {
         if !out.kept.is_empty() {
             // They have gone out meanwhile, with whatever the connection's own task has flushed.
             out.kept = VecDeque::new();
-            out.written = now;
-            self.delivered(out.told.take(), now);
+            out.written = Instant::now();
+            self.delivered(out.told.take(), out.written);
         }
         match self.connection.outbox.take_into(frames) {
             Taken::Frames => {}
@@ -161,14 +161,14 @@ impl Line {
             frames.clear();
             return Err(End::Gone);
         }
-        out.written = now;
+        out.written = Instant::now();
         if !out.left.is_empty() {
             self.connection.outbox.sends(&*frames);
             out.told = told;
             out.kept = std::mem::take(frames);
             return Ok(true);
         }
-        self.delivered(told, now);
+        self.delivered(told, out.written);
         frames.clear();
         Ok(false)
     }
@@ -178,7 +178,7 @@ impl Line {
     pub(super) fn is_stuck(&self, feed: &mut Feed) -> Result<bool, End> {
         // What waited while the client took the last was perhaps said after the end.
         feed.check_term();
-        self.send(&mut VecDeque::new(), Instant::now())
+        self.send(&mut VecDeque::new())
     }
 
     /// Writes frames that are in no outbox, behind what is left. What the kernel does not take is left, too.
@@ -202,9 +202,9 @@ impl Line {
 }
 
 impl Reader for Line {
-    fn serve(&self, frames: &mut VecDeque<Frame>, now: Instant) {
+    fn serve(&self, frames: &mut VecDeque<Frame>) {
         // Its own task waits where that has to be done, and ends what has ended.
-        if self.send(frames, now) != Ok(false) {
+        if self.send(frames) != Ok(false) {
             self.connection.outbox.stir();
         }
     }

@@ -12,9 +12,9 @@ export class Ladder {
   #failures = 0;
   #climbs = 0;
 
-  constructor(transports: readonly TransportName[] = ["websocket", "sse", "polling"]) {
-    if (transports.length === 0) throw new TypeError("transports is empty; name at least one of websocket, sse and polling");
-    this.#transports = transports;
+  constructor(transports: readonly TransportName[] | undefined) {
+    this.#transports = transports ?? ["websocket", "sse", "polling"];
+    if (this.#transports.length === 0) throw new TypeError("transports is empty; name at least one of websocket, sse and polling");
   }
 
   get transport(): TransportName {

@@ -70,7 +70,8 @@ describe.skipIf(!HERE)("the admin page", () => {
     await page.getByRole("region", { name: "Live" }).getByText("said <i>now</i>").waitFor();
     await page.getByRole("button", { name: "Pause" }).click();
     await ada.request.post(`/api/v1/rooms/${id}/messages`, { data: { text: "said unseen" } });
-    await page.getByRole("button", { name: "Go on (1 not shown)" }).click();
+    // The room's own number may come meanwhile, too.
+    await page.getByRole("button", { name: /^Go on \([1-9] not shown\)$/ }).click();
 
     const { user } = await (await ada.request.get("/pages.json")).json();
     await page.getByLabel("Event", { exact: true }).fill("typing");

@@ -180,7 +180,10 @@ async fn serve_http1<S>(
         }
         let about = Arc::clone(&about);
         let answering = router.clone().call(with_peer(request, peer));
-        answering.map_ok(move |response| complete(response, &about.0, about.1.as_ref()))
+        answering.map_ok(move |response| {
+            let (stopping, loan) = &*about;
+            complete(response, stopping, loan.as_ref())
+        })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
